@@ -1,0 +1,40 @@
+# A storey is one object library: what it holds, what it stands on. All of them make one shared
+# library, ptynet.
+
+add_library(ptynet_options INTERFACE)
+target_include_directories(ptynet_options INTERFACE $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>)
+target_compile_options(ptynet_options INTERFACE -Wall -Wextra -Wconversion -Wshadow)
+if(PTYNET_WARNINGS_AS_ERRORS)
+  target_compile_options(ptynet_options INTERFACE -Werror)
+endif()
+if(PTYNET_SANITIZERS)
+  target_compile_options(ptynet_options INTERFACE -fsanitize=${PTYNET_SANITIZERS}
+                                                  -fno-omit-frame-pointer)
+  target_link_options(ptynet_options INTERFACE -fsanitize=${PTYNET_SANITIZERS})
+endif()
+
+# ptynet_storey(<name> SOURCES ... [STANDS_ON storeys...] [LIBRARIES libraries...])
+function(ptynet_storey name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;STANDS_ON;LIBRARIES" ${ARGN})
+  add_library(ptynet_${name} OBJECT ${ARG_SOURCES})
+  target_link_libraries(ptynet_${name} PUBLIC ptynet_options ${ARG_LIBRARIES})
+  foreach(below IN LISTS ARG_STANDS_ON)
+    target_link_libraries(ptynet_${name} PUBLIC ptynet_${below})
+  endforeach()
+  set_property(GLOBAL APPEND PROPERTY PTYNET_STOREYS ${name})
+endfunction()
+
+# The shared library of every storey.
+function(ptynet_shared_library)
+  get_property(storeys GLOBAL PROPERTY PTYNET_STOREYS)
+  add_library(ptynet SHARED)
+  add_library(ptynet::ptynet ALIAS ptynet)
+  foreach(storey IN LISTS storeys)
+    target_link_libraries(ptynet PRIVATE ptynet_${storey})
+  endforeach()
+  target_include_directories(ptynet PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
+                                           $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_compile_features(ptynet PUBLIC cxx_std_20)
+  set_target_properties(ptynet PROPERTIES VERSION ${PROJECT_VERSION}
+                                          SOVERSION ${PROJECT_VERSION_MAJOR})
+endfunction()
