@@ -1,29 +1,15 @@
 #include "kernels/array.h"
 
-#include <cstdlib>
-#include <new>
+#include "kernels/allocator.h"
 
 namespace ptynet {
-
-namespace {
-
-constexpr std::size_t kAlignment = 64;
-
-std::shared_ptr<void> host_memory(std::size_t bytes) {
-  const std::size_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  void* memory = std::aligned_alloc(kAlignment, rounded > 0 ? rounded : kAlignment);
-  if (memory == nullptr) fail_runtime("out of memory: ", bytes, " bytes could not be allocated");
-  return {memory, [](void* p) { std::free(p); }};
-}
-
-}  // namespace
 
 Array Array::host(const Shape& shape, DType type) {
   const auto elements = static_cast<std::size_t>(shape.elements());
   if (elements > (std::size_t{1} << 62) / size_of(type)) {
     fail_input("an array of shape ", to_string(shape), " does not fit in memory");
   }
-  std::shared_ptr<void> memory = host_memory(elements * size_of(type));
+  std::shared_ptr<void> memory = allocate_host_memory(elements * size_of(type));
   void* data = memory.get();
   return view(data, shape, type, Device{}, std::move(memory));
 }

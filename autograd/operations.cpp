@@ -1,0 +1,168 @@
+#include "autograd/operations.h"
+
+namespace ptynet {
+
+namespace {
+
+void expect_activations(const char* operation, const Tensor& x) {
+  if (x.shape().rank() != 4) {
+    fail_input(operation, ": expected activations [n, h, w, c], found ", describe(x.value()));
+  }
+}
+
+void expect_bias(const char* operation, const Tensor& b, std::int64_t channels) {
+  if (b.empty()) return;
+  if (b.value().dtype() != DType::kF32 || b.shape() != Shape{channels}) {
+    fail_input(operation, ": expected a bias f32[", channels, "], found ", describe(b.value()));
+  }
+}
+
+void expect_weights(const char* operation, const Tensor& w, const ConvOptions& o) {
+  if (w.shape().rank() != 4 || w.value().dtype() != DType::kF32) {
+    fail_input(operation, ": expected weights f32 of rank 4, found ", describe(w.value()));
+  }
+  if (o.stride < 1 || o.padding < 0 || o.groups < 1) {
+    fail_input(operation, ": expected stride >= 1, padding >= 0 and groups >= 1, found ", o.stride,
+               ", ", o.padding, " and ", o.groups);
+  }
+}
+
+// Channels of the two sides of a convolution, the grouped way round checked.
+void expect_channels(const char* operation, std::int64_t found, std::int64_t expected,
+                     std::int64_t other, std::int64_t groups) {
+  if (found != expected) {
+    fail_input(operation, ": the weights take ", expected, " channels, found ", found);
+  }
+  if (found % groups != 0 || other % groups != 0) {
+    fail_input(operation, ": ", found, " and ", other, " channels cannot be split into ", groups,
+               " groups");
+  }
+}
+
+}  // namespace
+
+Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
+              const ConvOptions& o, std::optional<DType> result) {
+  expect_activations("conv2d", x);
+  expect_weights("conv2d", w, o);
+  const std::int64_t co = w.shape()[0];
+  expect_channels("conv2d", x.shape()[3], w.shape()[3] * o.groups, co, o.groups);
+  expect_bias("conv2d", b, co);
+  const std::int64_t oh = x.shape()[1] + 2 * o.padding - w.shape()[1];
+  const std::int64_t ow = x.shape()[2] + 2 * o.padding - w.shape()[2];
+  if (oh < 0 || ow < 0) {
+    fail_input("conv2d: a kernel of ", w.shape()[1], "x", w.shape()[2], " does not fit into ",
+               to_string(x.shape()), " with padding ", o.padding);
+  }
+  Tensor y(context.allocate({x.shape()[0], oh / o.stride + 1, ow / o.stride + 1, co},
+                            result.value_or(x.value().dtype())));
+  context.backend().conv2d(x.value(), w.value(), b.value(), o, y.value());
+  return y;
+}
+
+Tensor conv_transpose2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
+                        const ConvOptions& o, std::optional<DType> result) {
+  expect_activations("conv_transpose2d", x);
+  expect_weights("conv_transpose2d", w, o);
+  const std::int64_t co = w.shape()[3] * o.groups;
+  expect_channels("conv_transpose2d", x.shape()[3], w.shape()[0], co, o.groups);
+  expect_bias("conv_transpose2d", b, co);
+  if (w.shape()[1] != w.shape()[2]) {
+    fail_input("conv_transpose2d: expected a square kernel, found ", to_string(w.shape()));
+  }
+  const TransposedAxis rows{x.shape()[1], w.shape()[1], o.stride, o.padding};
+  const TransposedAxis columns{x.shape()[2], w.shape()[2], o.stride, o.padding};
+  if (rows.outputs() < 1 || columns.outputs() < 1) {
+    fail_input("conv_transpose2d: padding ", o.padding, " leaves nothing of ",
+               to_string(x.shape()));
+  }
+  Tensor y(context.allocate({x.shape()[0], rows.outputs(), columns.outputs(), co},
+                            result.value_or(x.value().dtype())));
+  context.backend().conv_transpose2d(x.value(), w.value(), b.value(), o, y.value());
+  return y;
+}
+
+Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& p) {
+  expect_activations("batch_norm", x);
+  const Shape channels{x.shape()[3]};
+  for (const Array* parameter : {&p.weight, &p.bias, &p.running_mean, &p.running_var}) {
+    if (parameter->shape() != channels) {
+      fail_input("batch_norm: expected parameters ", to_string(channels), ", found ",
+                 describe(*parameter));
+    }
+  }
+  Tensor y(context.allocate(x.shape(), x.value().dtype()));
+  context.backend().batch_norm(x.value(), p, y.value());
+  return y;
+}
+
+Tensor activation(Context& context, const Tensor& x, const Activation& a) {
+  Tensor y(context.allocate(x.shape(), x.value().dtype()));
+  context.backend().activation(x.value(), a, y.value());
+  return y;
+}
+
+Tensor max_pool2d(Context& context, const Tensor& x, std::int64_t kernel) {
+  expect_activations("max_pool2d", x);
+  const Shape& s = x.shape();
+  if (kernel < 1 || s[1] < kernel || s[2] < kernel) {
+    fail_input("max_pool2d: a window of ", kernel, " does not fit into ", to_string(s));
+  }
+  Tensor y(context.allocate({s[0], s[1] / kernel, s[2] / kernel, s[3]}, x.value().dtype()));
+  context.backend().max_pool2d(x.value(), kernel, y.value());
+  return y;
+}
+
+Tensor upsample_bilinear2d(Context& context, const Tensor& x, std::int64_t scale) {
+  expect_activations("upsample_bilinear2d", x);
+  if (scale < 1) fail_input("upsample_bilinear2d: expected a scale >= 1, found ", scale);
+  const Shape& s = x.shape();
+  Tensor y(context.allocate({s[0], s[1] * scale, s[2] * scale, s[3]}, x.value().dtype()));
+  context.backend().upsample_bilinear2d(x.value(), scale, y.value());
+  return y;
+}
+
+Tensor add(Context& context, const Tensor& a, const Tensor& b) {
+  if (a.shape() != b.shape() || a.value().dtype() != b.value().dtype()) {
+    fail_input("add: expected equal shapes, found ", describe(a.value()), " and ",
+               describe(b.value()));
+  }
+  Tensor y(context.allocate(a.shape(), a.value().dtype()));
+  context.backend().add(a.value(), b.value(), y.value());
+  return y;
+}
+
+Tensor concat_channels(Context& context, std::span<const Tensor> parts) {
+  if (parts.empty()) fail_input("concat_channels: nothing to put together");
+  const Shape& first = parts[0].shape();
+  std::vector<Array> arrays;
+  std::int64_t channels = 0;
+  for (const Tensor& part : parts) {
+    expect_activations("concat_channels", part);
+    const Shape& s = part.shape();
+    if (s[0] != first[0] || s[1] != first[1] || s[2] != first[2] ||
+        part.value().dtype() != parts[0].value().dtype()) {
+      fail_input("concat_channels: expected parts of one size, found ", describe(parts[0].value()),
+                 " and ", describe(part.value()));
+    }
+    channels += s[3];
+    arrays.push_back(part.value());
+  }
+  Tensor y(context.allocate({first[0], first[1], first[2], channels}, parts[0].value().dtype()));
+  context.backend().concat_channels(arrays, y.value());
+  return y;
+}
+
+Tensor input_rule(Context& context, const Array& frames, const Array& mask, const InputRule& rule,
+                  DType type) {
+  const Shape& s = frames.shape();
+  if (s.rank() != 3) fail_input("input_rule: expected frames [n, h, w], found ", describe(frames));
+  if (!mask.empty() && (mask.dtype() != DType::kU8 || mask.shape() != Shape{s[1], s[2]})) {
+    fail_input("input_rule: expected a mask u8[", s[1], ", ", s[2], "], found ", describe(mask));
+  }
+  Tensor y(context.allocate({s[0], s[1], s[2], 1}, type));
+  context.backend().input_rule(frames, mask, rule, y.value());
+  return y;
+}
+
+}  // namespace ptynet

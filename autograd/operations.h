@@ -1,0 +1,31 @@
+// The operations that layers are made of: each checks its operands, allocates its result from the
+// context and asks the backend. Shapes that do not fit throw Error (input) naming the operation.
+#pragma once
+
+#include <optional>
+#include <span>
+
+#include "autograd/tensor.h"
+#include "kernels/context.h"
+
+namespace ptynet {
+
+// Weights are those of kernels/backend.h: [co, kh, kw, ci / groups] for a convolution,
+// [ci, kh, kw, co / groups] for a transposed one, f32; bias [co] or empty. The result has x's
+// element type, or `result` where it says so.
+Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
+              const ConvOptions& options, std::optional<DType> result = {});
+Tensor conv_transpose2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
+                        const ConvOptions& options, std::optional<DType> result = {});
+Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& parameters);
+Tensor activation(Context& context, const Tensor& x, const Activation& activation);
+Tensor max_pool2d(Context& context, const Tensor& x, std::int64_t kernel);
+Tensor upsample_bilinear2d(Context& context, const Tensor& x, std::int64_t scale);
+Tensor add(Context& context, const Tensor& a, const Tensor& b);
+Tensor concat_channels(Context& context, std::span<const Tensor> parts);
+
+// frames [n, h, w] -> [n, h, w, 1] of `type` (f32 or bf16); mask [h, w] u8 or empty.
+Tensor input_rule(Context& context, const Array& frames, const Array& mask, const InputRule& rule,
+                  DType type = DType::kF32);
+
+}  // namespace ptynet

@@ -1,0 +1,167 @@
+// The one list of operations a device offers. A new device is a new Backend.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "kernels/allocator.h"
+#include "kernels/array.h"
+#include "kernels/math.h"
+
+namespace ptynet {
+
+// Shapes below: n frames, h rows, w columns, c channels; arrays inside the network are
+// channels-last. Arrays are contiguous, on the backend's device, and `y` is allocated by the
+// caller. Operands were checked by who calls (autograd/operations.h); a backend checks only what
+// it cannot do, with Error (runtime).
+
+struct ConvOptions {
+  std::int64_t stride = 1;
+  std::int64_t padding = 0;  // zeros on all four sides, px
+  std::int64_t groups = 1;
+  Activation activation;  // applied to the biased sum
+  // Weights and bias will not change while a recording lives: they may be reordered once.
+  bool constant_weights = false;
+};
+
+struct BatchNormParameters {  // each [c]
+  Array weight;
+  Array bias;
+  Array running_mean;
+  Array running_var;
+  float epsilon = 1e-5F;
+};
+
+// How detector counts become the network's input.
+enum class InputQuantity : std::uint8_t { kIntensity, kAmplitude };
+enum class InputScale : std::uint8_t { kNone, kFrameMax, kScanMax };
+struct InputRule {
+  InputQuantity quantity = InputQuantity::kAmplitude;
+  InputScale scale = InputScale::kFrameMax;
+  float epsilon = 1e-6F;  // kFrameMax: value / (maximum over the frame's good pixels + epsilon)
+  float factor = 1.0F;    // kScanMax: counts * factor / scan_max, before the root
+  float scan_max = 0.0F;  // kScanMax: the largest good count of the scan, set by the job
+  bool operator==(const InputRule&) const = default;
+};
+
+// A channel of the network's output: value * scale + offset; channel -1 means all ones.
+struct OutputHead {
+  int channel = -1;
+  float scale = 1.0F;
+  float offset = 0.0F;
+  bool operator==(const OutputHead&) const = default;
+};
+
+// Sums of a canvas as scaled 64-bit integers, so that the order of arrival does not matter (the
+// scales are derived in docs/numerics.md). Real and imaginary parts interleaved as [h, w, 2].
+struct CanvasSums {
+  std::int64_t* object = nullptr;    // [rows, columns, 2] sum of weight * patch
+  std::int64_t* coverage = nullptr;  // [rows, columns] sum of weight
+  std::uint32_t* count = nullptr;    // [rows, columns] frames that touched the pixel
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  double object_scale = 0;    // integer units per unit of weight * object
+  double coverage_scale = 0;  // integer units per unit of weight
+};
+
+// A sequence of operations with all its addresses fixed. run() allocates nothing and may be called
+// from any one thread at a time.
+class Replay {
+ public:
+  virtual ~Replay() = default;
+  virtual void run() = 0;
+  // One name per step ("conv2d 3x3 64->64 g2 [1, 32, 32, 64]"), for profiles.
+  virtual std::vector<std::string> steps() const = 0;
+  // The seconds each step takes in one timed run.
+  virtual std::vector<double> time_steps() = 0;
+};
+
+// A point in the device's stream of work.
+class Event {
+ public:
+  virtual ~Event() = default;
+  virtual void wait() = 0;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string_view name() const = 0;
+  virtual Device device() const = 0;
+  // Where operations take scratch memory from: the pool unless told otherwise.
+  virtual Allocator& allocator() = 0;
+  virtual void set_allocator(Allocator* allocator) = 0;  // null: back to the pool
+
+  // Records what `work` asks for instead of doing it. Operands must outlive the Replay.
+  virtual std::unique_ptr<Replay> record(const std::function<void()>& work) = 0;
+  virtual void synchronize() = 0;
+  virtual std::unique_ptr<Event> event() = 0;                       // after all work so far
+  virtual double seconds_between(const Event& from, const Event& to) = 0;
+  virtual void copy(const Array& from, Array& to) = 0;  // between host and device, or within
+  // Scratch bytes this convolution would need besides its operands.
+  virtual std::size_t conv2d_workspace(const Array& x, const Array& w, const ConvOptions& o) = 0;
+  // y[i] = low + (high - low) * uniform(i) of CounterRandom(seed, stream); f32.
+  virtual void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
+                              Array& y) = 0;
+
+  // x [n, h, w, ci], w [co, kh, kw, ci / groups], b [co] f32 or empty; y [n, oh, ow, co], f32 or
+  // bf16 as x or f32.
+  virtual void conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o,
+                      Array& y) = 0;
+  // x [n, h, w, ci], w [ci, kh, kw, co / groups] (a convolution's weights, seen from its output),
+  // b [co] or empty; y [n, oh, ow, co], oh = (h - 1) * stride - 2 * padding + kh.
+  virtual void conv_transpose2d(const Array& x, const Array& w, const Array& b,
+                                const ConvOptions& o, Array& y) = 0;
+  // With stored statistics: (x - mean) / sqrt(var + epsilon) * weight + bias per channel.
+  virtual void batch_norm(const Array& x, const BatchNormParameters& p, Array& y) = 0;
+  virtual void activation(const Array& x, const Activation& a, Array& y) = 0;
+  // Window and stride `kernel`; rows and columns left over are dropped.
+  virtual void max_pool2d(const Array& x, std::int64_t kernel, Array& y) = 0;
+  // By an integer factor, pixel centres at half-integers (align_corners=False), edges clamped.
+  virtual void upsample_bilinear2d(const Array& x, std::int64_t scale, Array& y) = 0;
+  virtual void add(const Array& a, const Array& b, Array& y) = 0;
+  // parts [n, h, w, c_i] one after the other over channels; y [n, h, w, sum c_i].
+  virtual void concat_channels(std::span<const Array> parts, Array& y) = 0;
+
+  // frames [n, h, w] of u8, u16, u32, i32 or f32; mask [h, w] u8 (1 good) or empty; y [n, h, w, 1].
+  // Bad pixels enter as 0 and do not count for the maximum: masked ones, negatives, NaN and, for
+  // unsigned integers, the type's largest value (detectors mark dead pixels so).
+  virtual void input_rule(const Array& frames, const Array& mask, const InputRule& rule,
+                          Array& y) = 0;
+  // x [n, h, w, c] -> amplitude, phase (rad) f32 [n, h, w].
+  virtual void output_heads(const Array& x, const OutputHead& amplitude_head,
+                            const OutputHead& phase_head, Array& amplitude, Array& phase) = 0;
+  // object = amplitude * exp(i phase); c64 [n, h, w].
+  virtual void compose_object(const Array& amplitude, const Array& phase, Array& object) = 0;
+  // x, y c64 [n, h, w]; forward exp(-i 2 pi), unnormalised; the inverse carries 1 / (h w).
+  virtual void fft2(const Array& x, FftDirection direction, Array& y) = 0;
+  // I = sum over modes of |fftshift(fft2(probe * object))|^2; object c64 [n, h, w], probe c64
+  // [modes, h, w], y f32 [n, h, w].
+  virtual void far_field_intensity(const Array& object, const Array& probe, Array& y) = 0;
+  // Per frame: sums[.][0] = sum |sqrt I - sqrt I_predicted|, sums[.][1] = sum sqrt I over good
+  // pixels (measured >= 0); measured, predicted f32 [n, h, w], sums f64 [n, 2].
+  virtual void r_factor_sums(const Array& predicted, const Array& measured, Array& sums) = 0;
+  // Adds weight * patch with its first pixel at corners[i] = (row, column) px of the canvas, f64
+  // [n, 2]. Whole corners land on pixels, fractional ones are spread bilinearly. object c64
+  // [n, h, w], weight f32 [h, w]; border px at each edge of a patch are left out.
+  virtual void stitch(const Array& object, const Array& weight, const Array& corners,
+                      std::int64_t border, const CanvasSums& canvas) = 0;
+};
+
+// Naive loops in double, without libraries: the oracle of the others. Arrays of f32 or f64.
+std::unique_ptr<Backend> make_reference_backend();
+
+// oneDNN, FFTW and OpenMP on `threads` threads (0: as many as the machine has).
+std::unique_ptr<Backend> make_cpu_backend(int threads);
+
+// Runs every operation on both and throws Error (runtime) naming operation, shape and worst
+// element where |tested - oracle| > tolerance * (largest magnitude of the oracle's output).
+std::unique_ptr<Backend> make_check_backend(std::unique_ptr<Backend> tested,
+                                            std::unique_ptr<Backend> oracle, double tolerance);
+
+}  // namespace ptynet

@@ -1,0 +1,39 @@
+#include "kernels/context.h"
+
+#include <omp.h>
+
+namespace ptynet {
+
+namespace {
+
+std::string instruction_set() {
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f")) return "AVX-512";
+  if (__builtin_cpu_supports("avx2")) return "AVX2";
+  if (__builtin_cpu_supports("avx")) return "AVX";
+  return "SSE2";
+}
+
+std::unique_ptr<Backend> make_backend(const ContextOptions& options) {
+  if (options.threads < 0) fail_input("--threads cannot be negative, found ", options.threads);
+  if (options.device.kind == DeviceKind::kCpu) return make_cpu_backend(options.threads);
+  fail_runtime("device ", to_string(options.device),
+               " cannot be used: this build has no CUDA backend; use --device cpu");
+}
+
+}  // namespace
+
+Context::Context(const ContextOptions& options) : backend_(make_backend(options)) {}
+
+Context::Context(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
+
+std::vector<DeviceReport> list_devices() {
+  DeviceReport cpu;
+  cpu.usable = true;
+  cpu.description = text(omp_get_num_procs(), " threads, ", instruction_set());
+  return {cpu};
+}
+
+Device best_device() { return {}; }
+
+}  // namespace ptynet

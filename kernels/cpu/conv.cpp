@@ -1,0 +1,238 @@
+#include <cstring>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/onednn.h"
+
+namespace ptynet::cpu {
+
+namespace {
+
+ConvolutionProblem problem_of(const Array& x, const Array& w, const ConvOptions& o) {
+  ConvolutionProblem p{};
+  p.n = x.shape()[0];
+  p.h = x.shape()[1];
+  p.w = x.shape()[2];
+  p.ci = x.shape()[3];
+  p.co = w.shape()[0];
+  p.kh = w.shape()[1];
+  p.kw = w.shape()[2];
+  p.groups = o.groups;
+  p.stride = o.stride;
+  p.padding_before = o.padding;
+  p.padding_after = o.padding;
+  p.source = x.dtype();
+  p.activation = o.activation;
+  return p;
+}
+
+// What a convolution step owns and needs: the primitive, and its weights in oneDNN's order.
+struct ConvolutionStep {
+  BoundPrimitive convolution;
+  BoundPrimitive reorder;  // our weights to oneDNN's
+  Array packed;            // oneDNN's weights
+
+  // `weights` [co, kh, kw, ci / groups] and `bias` are read when the step runs, unless constant.
+  ConvolutionStep(const ConvolutionProblem& problem,
+                  const dnnl::convolution_forward::primitive_desc& description, const void* x,
+                  const float* weights, const float* bias, void* y, void* scratchpad) {
+    const auto memory = [](const dnnl::memory::desc& shape, const void* data) {
+      return dnnl::memory(shape, onednn_engine(), const_cast<void*>(data));
+    };
+    const dnnl::memory user = memory(user_weights(problem), weights);
+    packed = Array::host({static_cast<std::int64_t>(description.weights_desc().get_size())},
+                         DType::kU8);
+    const dnnl::memory ordered = memory(description.weights_desc(), packed.data());
+    reorder = BoundPrimitive(dnnl::reorder(user, ordered));
+    reorder.bind(DNNL_ARG_FROM, user);
+    reorder.bind(DNNL_ARG_TO, ordered);
+    convolution = BoundPrimitive(dnnl::convolution_forward(description));
+    convolution.bind(DNNL_ARG_SRC, memory(description.src_desc(), x));
+    convolution.bind(DNNL_ARG_WEIGHTS, ordered);
+    if (problem.bias) convolution.bind(DNNL_ARG_BIAS, memory(description.bias_desc(), bias));
+    convolution.bind(DNNL_ARG_DST, memory(description.dst_desc(), y));
+    convolution.bind(DNNL_ARG_SCRATCHPAD, memory(description.scratchpad_desc(), scratchpad));
+  }
+};
+
+std::string operation_name(std::string_view kind, const ConvolutionProblem& p,
+                           const dnnl::convolution_forward::primitive_desc& description) {
+  std::string name = text(kind, " ", p.kh, "x", p.kw, " ", p.ci, "->", p.co);
+  if (p.stride > 1) name += text(" s", p.stride);
+  if (p.groups > 1) name += text(" g", p.groups);
+  return text(name, " (", description.impl_info_str(), ")");
+}
+
+std::int64_t scratchpad_bytes(const dnnl::convolution_forward::primitive_desc& description) {
+  return static_cast<std::int64_t>(description.scratchpad_desc().get_size());
+}
+
+// Rearranges a transposed convolution's weights [ci, kh, kw, co / g] into those of the one
+// convolution that computes all output phases (TransposedAxis): output channels in the order
+// [g][phase row][phase column][co / g], window position u holding tap t = taps - 1 - u.
+struct PhaseWeights {
+  std::int64_t ci, co, kh, kw, groups, stride, taps_h, taps_w;
+
+  void pack(const float* w, float* packed) const {
+    const std::int64_t ci_group = ci / groups;
+    const std::int64_t co_group = co / groups;
+    for (std::int64_t g = 0; g < groups; ++g) {
+      for (std::int64_t phase = 0; phase < stride * stride; ++phase) {
+        for (std::int64_t c = 0; c < co_group; ++c) {
+          for (std::int64_t u = 0; u < taps_h * taps_w; ++u) {
+            const std::int64_t row = stride * (taps_h - 1 - u / taps_w) + phase / stride;
+            const std::int64_t column = stride * (taps_w - 1 - u % taps_w) + phase % stride;
+            const bool inside = row < kh && column < kw;
+            for (std::int64_t i = 0; i < ci_group; ++i) {
+              const std::int64_t input = g * ci_group + i;
+              *packed++ =
+                  inside ? w[((input * kh + row) * kw + column) * co_group + c] : 0.0F;
+            }
+          }
+        }
+      }
+    }
+  }
+
+  void pack_bias(const float* b, float* packed) const {
+    const std::int64_t co_group = co / groups;
+    for (std::int64_t g = 0; g < groups; ++g) {
+      for (std::int64_t phase = 0; phase < stride * stride; ++phase) {
+        for (std::int64_t c = 0; c < co_group; ++c) *packed++ = b[g * co_group + c];
+      }
+    }
+  }
+};
+
+// Spreads the phases over the output: places [n, qh, qw, g, s, s, co / g] -> y [n, oh, ow, co].
+struct PhaseSpread {
+  TransposedAxis rows, columns;
+  std::int64_t n, groups, co;
+
+  // Elements of a chunk (co / g) are moved together; Bytes is their size when known beforehand.
+  template <std::size_t Bytes>
+  void run_sized(const char* places, char* y, std::size_t chunk_bytes) const {
+    const std::int64_t oh = rows.outputs();
+    const std::int64_t ow = columns.outputs();
+    const std::int64_t stride = rows.stride;
+    const auto chunk = static_cast<std::int64_t>(Bytes > 0 ? Bytes : chunk_bytes);
+    const std::int64_t place_bytes = groups * stride * stride * chunk;
+    const std::int64_t padding = columns.padding;
+#pragma omp parallel for collapse(2)
+    for (std::int64_t image = 0; image < n; ++image) {
+      for (std::int64_t o = 0; o < oh; ++o) {
+        const std::int64_t q = (o + rows.padding) / stride;
+        const std::int64_t phase = (o + rows.padding) % stride;
+        const char* from = places + (image * rows.places() + q) * columns.places() * place_bytes;
+        char* to = y + (image * oh + o) * ow * groups * chunk;
+        for (std::int64_t p = 0; p < ow; ++p) {
+          const std::int64_t place = (p + padding) / stride;
+          const std::int64_t r = (p + padding) - place * stride;
+          const char* source = from + place * place_bytes + (phase * stride + r) * chunk;
+          for (std::int64_t g = 0; g < groups; ++g) {
+            std::memcpy(to, source + g * stride * stride * chunk,
+                        Bytes > 0 ? Bytes : chunk_bytes);
+            to += chunk;
+          }
+        }
+      }
+    }
+  }
+
+  void run(const void* places, void* y, std::size_t element_bytes) const {
+    const auto* from = static_cast<const char*>(places);
+    auto* to = static_cast<char*>(y);
+    const std::size_t chunk = static_cast<std::size_t>(co / groups) * element_bytes;
+    switch (chunk) {
+      case 4:
+        return run_sized<4>(from, to, chunk);
+      case 8:
+        return run_sized<8>(from, to, chunk);
+      case 128:
+        return run_sized<128>(from, to, chunk);
+      case 256:
+        return run_sized<256>(from, to, chunk);
+      default:
+        return run_sized<0>(from, to, chunk);
+    }
+  }
+};
+
+}  // namespace
+
+std::size_t CpuBackend::conv2d_workspace(const Array& x, const Array& w, const ConvOptions& o) {
+  const ThreadScope scope(threads_);
+  return static_cast<std::size_t>(scratchpad_bytes(describe_convolution(problem_of(x, w, o))));
+}
+
+void CpuBackend::conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o,
+                        Array& y) {
+  const ThreadScope scope(threads_);
+  ConvolutionProblem problem = problem_of(x, w, o);
+  problem.target = y.dtype();
+  problem.bias = !b.empty();
+  const auto description = describe_convolution(problem);
+  Array scratchpad = scratch({scratchpad_bytes(description)}, DType::kU8);
+  auto step = std::make_shared<ConvolutionStep>(
+      problem, description, x.data(), w.data<float>(), b.empty() ? nullptr : b.data<float>(),
+      y.data(), scratchpad.data());
+  const std::string name = operation_name("conv2d", problem, description);
+  if (recording() && o.constant_weights) {
+    step->reorder.run();
+    submit(name, y, [step] { step->convolution.run(); });
+  } else {
+    submit(name, y, [step] {
+      step->reorder.run();
+      step->convolution.run();
+    });
+  }
+}
+
+void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b,
+                                  const ConvOptions& o, Array& y) {
+  const ThreadScope scope(threads_);
+  const TransposedAxis rows{x.shape()[1], w.shape()[1], o.stride, o.padding};
+  const TransposedAxis columns{x.shape()[2], w.shape()[2], o.stride, o.padding};
+  const PhaseWeights phases{x.shape()[3], y.shape()[3], w.shape()[1], w.shape()[2],
+                            o.groups,     o.stride,     rows.taps(),  columns.taps()};
+  const std::int64_t channels = phases.co * o.stride * o.stride;
+  Array weights =
+      Array::host({channels, rows.taps(), columns.taps(), phases.ci / o.groups}, DType::kF32);
+  Array bias = b.empty() ? Array() : Array::host({channels}, DType::kF32);
+
+  ConvolutionProblem problem = problem_of(x, weights, o);
+  problem.stride = 1;
+  problem.padding_before = problem.padding_after = rows.taps() - 1;
+  problem.target = y.dtype();
+  problem.bias = !b.empty();
+  const auto description = describe_convolution(problem);
+  Array scratchpad = scratch({scratchpad_bytes(description)}, DType::kU8);
+  Array places = scratch({problem.n, rows.places(), columns.places(), channels}, y.dtype());
+  auto step = std::make_shared<ConvolutionStep>(
+      problem, description, x.data(), weights.data<float>(),
+      b.empty() ? nullptr : bias.data<float>(), places.data(), scratchpad.data());
+
+  auto prepare = [step, phases, weights, bias, from = w.data<float>(),
+                        bias_from = b.empty() ? nullptr : b.data<float>()]() mutable {
+    phases.pack(from, weights.data<float>());
+    if (bias_from != nullptr) phases.pack_bias(bias_from, bias.data<float>());
+    step->reorder.run();
+  };
+  const PhaseSpread spread{rows, columns, problem.n, o.groups, phases.co};
+  const auto compute = [step, spread, from = places.data(), to = y.data(),
+                        bytes = size_of(y.dtype()), bias] {
+    step->convolution.run();
+    spread.run(from, to, bytes);
+  };
+  const std::string name = operation_name("conv_transpose2d", problem, description);
+  if (recording() && o.constant_weights) {
+    prepare();
+    submit(name, y, compute);
+  } else {
+    submit(name, y, [prepare, compute]() mutable {
+      prepare();
+      compute();
+    });
+  }
+}
+
+}  // namespace ptynet::cpu

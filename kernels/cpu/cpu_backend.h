@@ -1,0 +1,81 @@
+// The CPU backend: oneDNN for convolutions, FFTW for transforms, OpenMP loops for the rest.
+#pragma once
+
+#include <map>
+#include <tuple>
+
+#include "kernels/backend.h"
+#include "kernels/cpu/fft.h"
+
+namespace ptynet::cpu {
+
+// Sets the OpenMP team size of the calling thread, and puts the old one back.
+class ThreadScope {
+ public:
+  explicit ThreadScope(int threads);
+  ~ThreadScope();
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  int before_;
+};
+
+class CpuReplay;
+
+class CpuBackend final : public Backend {
+ public:
+  explicit CpuBackend(int threads);
+
+  std::string_view name() const override { return "cpu"; }
+  Device device() const override { return {}; }
+  Allocator& allocator() override { return *allocator_; }
+  void set_allocator(Allocator* allocator) override;
+  std::unique_ptr<Replay> record(const std::function<void()>& work) override;
+  void synchronize() override {}
+  std::unique_ptr<Event> event() override;
+  double seconds_between(const Event& from, const Event& to) override;
+  void copy(const Array& from, Array& to) override;
+  std::size_t conv2d_workspace(const Array& x, const Array& w, const ConvOptions& o) override;
+  void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
+                      Array& y) override;
+
+  void conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o,
+              Array& y) override;
+  void conv_transpose2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o,
+                        Array& y) override;
+  void batch_norm(const Array& x, const BatchNormParameters& p, Array& y) override;
+  void activation(const Array& x, const Activation& a, Array& y) override;
+  void max_pool2d(const Array& x, std::int64_t kernel, Array& y) override;
+  void upsample_bilinear2d(const Array& x, std::int64_t scale, Array& y) override;
+  void add(const Array& a, const Array& b, Array& y) override;
+  void concat_channels(std::span<const Array> parts, Array& y) override;
+  void input_rule(const Array& frames, const Array& mask, const InputRule& rule,
+                  Array& y) override;
+  void output_heads(const Array& x, const OutputHead& amplitude_head, const OutputHead& phase_head,
+                    Array& amplitude, Array& phase) override;
+  void compose_object(const Array& amplitude, const Array& phase, Array& object) override;
+  void fft2(const Array& x, FftDirection direction, Array& y) override;
+  void far_field_intensity(const Array& object, const Array& probe, Array& y) override;
+  void r_factor_sums(const Array& predicted, const Array& measured, Array& sums) override;
+  void stitch(const Array& object, const Array& weight, const Array& corners, std::int64_t border,
+              const CanvasSums& canvas) override;
+
+ private:
+  using Step = std::function<void()>;
+  // Does the step now, or adds it to the recording under way.
+  void submit(std::string_view operation, const Array& shown, Step step);
+  // Scratch memory for a step; a recording that is not planned by an arena keeps it alive.
+  Array scratch(const Shape& shape, DType type);
+  bool recording() const { return recording_ != nullptr; }
+  const Fft2<float>& plan(std::int64_t rows, std::int64_t columns, FftDirection direction);
+
+  int threads_;
+  MemoryPool pool_;
+  Allocator* allocator_;
+  CpuReplay* recording_ = nullptr;
+  std::map<std::tuple<std::int64_t, std::int64_t, FftDirection>, std::unique_ptr<Fft2<float>>>
+      plans_;
+};
+
+}  // namespace ptynet::cpu

@@ -1,0 +1,187 @@
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+#include <complex>
+#include <limits>
+#include <type_traits>
+
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/typed.h"
+
+namespace ptynet::cpu {
+
+namespace {
+
+using Complex = std::complex<float>;
+
+template <typename Body>
+void with_count_type(DType type, Body&& body) {
+  switch (type) {
+    case DType::kU8:
+      return body(std::uint8_t{});
+    case DType::kU16:
+      return body(std::uint16_t{});
+    case DType::kU32:
+      return body(std::uint32_t{});
+    case DType::kI32:
+      return body(std::int32_t{});
+    case DType::kF32:
+      return body(float{});
+    default:
+      fail_runtime("frames are u8, u16, u32, i32 or f32, found ", name_of(type));
+  }
+}
+
+// The count as float, or 0 where no photon number can be: see Backend::input_rule.
+template <typename T>
+float good_count(T v) {
+  if constexpr (std::is_unsigned_v<T>) {
+    return v == std::numeric_limits<T>::max() ? 0.0F : static_cast<float>(v);
+  } else {
+    return v > T{0} ? static_cast<float>(v) : 0.0F;
+  }
+}
+
+// What a frame's values are divided by.
+template <typename T>
+float frame_divisor(const T* frame, const std::uint8_t* mask, std::int64_t pixels,
+                    const InputRule& rule) {
+  if (rule.scale != InputScale::kFrameMax) return 1.0F;
+  float largest = 0.0F;
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    const float count = mask == nullptr || mask[i] != 0 ? good_count(frame[i]) : 0.0F;
+    largest = std::max(largest, count);
+  }
+  if (rule.quantity == InputQuantity::kAmplitude) largest = std::sqrt(largest);
+  return largest + rule.epsilon;
+}
+
+template <typename T, typename Out>
+void normalise_frame(const T* frame, const std::uint8_t* mask, std::int64_t pixels,
+                     const InputRule& rule, Out* out) {
+  const float divisor = frame_divisor(frame, mask, pixels, rule);
+  const float gain =
+      rule.scale == InputScale::kScanMax ? rule.factor / std::max(rule.scan_max, 1e-20F) : 1.0F;
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    float v = mask == nullptr || mask[i] != 0 ? good_count(frame[i]) : 0.0F;
+    v *= gain;
+    if (rule.quantity == InputQuantity::kAmplitude) v = std::sqrt(v);
+    store(out[i], v / divisor);
+  }
+}
+
+}  // namespace
+
+void CpuBackend::input_rule(const Array& frames, const Array& mask, const InputRule& rule,
+                            Array& y) {
+  const std::int64_t n = frames.shape()[0];
+  const std::int64_t pixels = frames.shape()[1] * frames.shape()[2];
+  const std::uint8_t* good = mask.empty() ? nullptr : mask.data<std::uint8_t>();
+  with_count_type(frames.dtype(), [&](auto count) {
+    with_float_type(y.dtype(), [&](auto value) {
+      using T = decltype(count);
+      using Out = decltype(value);
+      submit("input_rule", y, [=, in = frames.data<T>(), out = y.data<Out>()] {
+#pragma omp parallel for
+        for (std::int64_t i = 0; i < n; ++i) {
+          normalise_frame(in + i * pixels, good, pixels, rule, out + i * pixels);
+        }
+      });
+    });
+  });
+}
+
+void CpuBackend::output_heads(const Array& x, const OutputHead& amplitude_head,
+                              const OutputHead& phase_head, Array& amplitude, Array& phase) {
+  const std::int64_t c = x.shape()[3];
+  const std::int64_t pixels = amplitude.elements();
+  with_float_type(x.dtype(), [&](auto type) {
+    using T = decltype(type);
+    submit("output_heads", amplitude,
+           [=, in = x.data<T>(), a = amplitude.data<float>(), p = phase.data<float>()] {
+             const auto head = [in, c](const OutputHead& h, std::int64_t pixel) {
+               return h.channel < 0 ? 1.0F : load(in[pixel * c + h.channel]) * h.scale + h.offset;
+             };
+#pragma omp parallel for
+             for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+               a[pixel] = head(amplitude_head, pixel);
+               p[pixel] = head(phase_head, pixel);
+             }
+           });
+  });
+}
+
+void CpuBackend::compose_object(const Array& amplitude, const Array& phase, Array& object) {
+  submit("compose_object", object,
+         [a = amplitude.data<float>(), p = phase.data<float>(), out = object.data<Complex>(),
+          count = object.elements()] {
+#pragma omp parallel for
+           for (std::int64_t i = 0; i < count; ++i) {
+             out[i] = {a[i] * std::cos(p[i]), a[i] * std::sin(p[i])};
+           }
+         });
+}
+
+void CpuBackend::fft2(const Array& x, FftDirection direction, Array& y) {
+  const std::int64_t n = x.shape()[0];
+  const std::int64_t pixels = x.shape()[1] * x.shape()[2];
+  const Fft2<float>& transform = plan(x.shape()[1], x.shape()[2], direction);
+  submit("fft2", y, [=, &transform, in = x.data<Complex>(), out = y.data<Complex>()] {
+#pragma omp parallel for
+    for (std::int64_t i = 0; i < n; ++i) transform.run(in + i * pixels, out + i * pixels);
+  });
+}
+
+void CpuBackend::far_field_intensity(const Array& object, const Array& probe, Array& y) {
+  const std::int64_t n = object.shape()[0];
+  const std::int64_t h = object.shape()[1];
+  const std::int64_t w = object.shape()[2];
+  const std::int64_t modes = probe.shape()[0];
+  const Fft2<float>& transform = plan(h, w, FftDirection::kForward);
+  Array waves = scratch({threads_, h, w}, DType::kC64);  // one exit wave per thread
+  submit("far_field_intensity", y,
+         [=, &transform, in = object.data<Complex>(), illumination = probe.data<Complex>(),
+          wave_memory = waves.data<Complex>(), out = y.data<float>()] {
+#pragma omp parallel for
+           for (std::int64_t i = 0; i < n; ++i) {
+             Complex* wave = wave_memory + omp_get_thread_num() * h * w;
+             float* intensity = out + i * h * w;
+             std::fill_n(intensity, h * w, 0.0F);
+             for (std::int64_t mode = 0; mode < modes; ++mode) {
+               const Complex* light = illumination + mode * h * w;
+               const Complex* sample = in + i * h * w;
+               for (std::int64_t p = 0; p < h * w; ++p) wave[p] = light[p] * sample[p];
+               transform.run(wave, wave);
+               for (std::int64_t r = 0; r < h; ++r) {  // zero frequency to the centre, N/2
+                 float* to = intensity + (r + h / 2) % h * w;
+                 for (std::int64_t c = 0; c < w; ++c) to[(c + w / 2) % w] += std::norm(wave[r * w + c]);
+               }
+             }
+           }
+         });
+}
+
+void CpuBackend::r_factor_sums(const Array& predicted, const Array& measured, Array& sums) {
+  const std::int64_t n = measured.shape()[0];
+  const std::int64_t pixels = measured.shape()[1] * measured.shape()[2];
+  submit("r_factor_sums", sums,
+         [=, model = predicted.data<float>(), data = measured.data<float>(),
+          out = sums.data<double>()] {
+#pragma omp parallel for
+           for (std::int64_t i = 0; i < n; ++i) {
+             double difference = 0;
+             double total = 0;
+             for (std::int64_t p = i * pixels; p < (i + 1) * pixels; ++p) {
+               if (!(data[p] >= 0.0F)) continue;
+               const double root = std::sqrt(double{data[p]});
+               difference += std::abs(root - std::sqrt(std::max(0.0, double{model[p]})));
+               total += root;
+             }
+             out[2 * i] = difference;
+             out[2 * i + 1] = total;
+           }
+         });
+}
+
+}  // namespace ptynet::cpu

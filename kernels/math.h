@@ -1,0 +1,93 @@
+// Scalar arithmetic written once, for every backend that loops over it.
+#pragma once
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+
+#include "kernels/dtype.h"
+
+#ifdef __CUDACC__
+#define PTYNET_HOST_DEVICE __host__ __device__
+#else
+#define PTYNET_HOST_DEVICE
+#endif
+
+namespace ptynet {
+
+enum class FftDirection : std::uint8_t { kForward, kInverse };
+
+// leaky_relu: alpha is the slope below 0; hardtanh: clamp to [alpha, beta].
+enum class ActivationKind : std::uint8_t { kNone, kLeakyRelu, kRelu, kHardtanh, kSigmoid, kTanh };
+struct Activation {
+  ActivationKind kind = ActivationKind::kNone;
+  float alpha = 0;
+  float beta = 0;
+  bool operator==(const Activation&) const = default;
+};
+
+// In Real = float on devices; in double in the reference backend.
+template <typename Real>
+PTYNET_HOST_DEVICE inline Real activate(Real v, const Activation& a) {
+  switch (a.kind) {
+    case ActivationKind::kNone:
+      return v;
+    case ActivationKind::kLeakyRelu:
+      return v > 0 ? v : v * static_cast<Real>(a.alpha);
+    case ActivationKind::kRelu:
+      return v > 0 ? v : Real{0};
+    case ActivationKind::kHardtanh: {
+      const Real low = static_cast<Real>(a.alpha);
+      const Real high = static_cast<Real>(a.beta);
+      return v < low ? low : (v > high ? high : v);
+    }
+    case ActivationKind::kSigmoid:
+      return Real{1} / (Real{1} + std::exp(-v));
+    case ActivationKind::kTanh:
+      return std::tanh(v);
+  }
+  return v;
+}
+
+PTYNET_HOST_DEVICE inline float widen(Bfloat16 v) {
+  return std::bit_cast<float>(static_cast<std::uint32_t>(v.bits) << 16);
+}
+
+// Round to nearest, ties to even; NaN stays NaN.
+PTYNET_HOST_DEVICE inline Bfloat16 narrow_bf16(float v) {
+  const auto bits = std::bit_cast<std::uint32_t>(v);
+  if ((bits & 0x7fffffffU) > 0x7f800000U) return {static_cast<std::uint16_t>(bits >> 16 | 0x40U)};
+  return {static_cast<std::uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16)};
+}
+
+// IEEE half precision, subnormals included.
+PTYNET_HOST_DEVICE inline float widen(Half v) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(v.bits & 0x8000U) << 16;
+  const std::uint32_t exponent = v.bits >> 10 & 0x1fU;
+  const std::uint32_t mantissa = v.bits & 0x3ffU;
+  if (exponent == 0) {  // zero or subnormal: mantissa * 2^-24
+    const float magnitude = static_cast<float>(mantissa) * 0x1p-24F;
+    return sign != 0 ? -magnitude : magnitude;
+  }
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000U | mantissa << 13);
+  return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
+}
+
+// The output position o of a transposed convolution along one axis is o + padding = stride * q + r
+// (phase r < stride), and takes kernel taps k = stride * t + r from inputs q - t. So all phases
+// are one convolution of taps() window positions, over extent + taps - 1 places q, with stride^2
+// times the channels, spread out afterwards. (ConvTranspose2d of PyTorch, output_padding 0.)
+struct TransposedAxis {
+  std::int64_t extent;   // input pixels
+  std::int64_t kernel;   // taps of the transposed kernel
+  std::int64_t stride;
+  std::int64_t padding;
+
+  PTYNET_HOST_DEVICE std::int64_t taps() const { return (kernel + stride - 1) / stride; }
+  PTYNET_HOST_DEVICE std::int64_t places() const { return extent + taps() - 1; }
+  PTYNET_HOST_DEVICE std::int64_t outputs() const {
+    return (extent - 1) * stride - 2 * padding + kernel;
+  }
+};
+
+}  // namespace ptynet
