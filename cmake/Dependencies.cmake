@@ -7,6 +7,7 @@ find_package(spdlog 1.10 REQUIRED)
 find_package(PNG REQUIRED)
 find_package(HDF5 1.10 REQUIRED COMPONENTS C)
 find_package(dnnl 2.6 CONFIG REQUIRED)
+find_package(OpenSSL 3.0 REQUIRED COMPONENTS Crypto)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(libzip REQUIRED IMPORTED_TARGET libzip)
 
