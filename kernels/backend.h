@@ -56,16 +56,13 @@ struct OutputHead {
   bool operator==(const OutputHead&) const = default;
 };
 
-// Sums of a canvas as scaled 64-bit integers, so that the order of arrival does not matter (the
-// scales are derived in docs/numerics.md). Real and imaginary parts interleaved as [h, w, 2].
+// Sums of a canvas in stitch_units() (kernels/math.h).
 struct CanvasSums {
-  std::int64_t* object = nullptr;    // [rows, columns, 2] sum of weight * patch
+  std::int64_t* object = nullptr;    // [rows, columns, 2]: sum of weight * patch, re and im
   std::int64_t* coverage = nullptr;  // [rows, columns] sum of weight
   std::uint32_t* count = nullptr;    // [rows, columns] frames that touched the pixel
   std::int64_t rows = 0;
   std::int64_t columns = 0;
-  double object_scale = 0;    // integer units per unit of weight * object
-  double coverage_scale = 0;  // integer units per unit of weight
 };
 
 // A sequence of operations with all its addresses fixed. run() allocates nothing and may be called

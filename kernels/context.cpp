@@ -27,6 +27,15 @@ Context::Context(const ContextOptions& options) : backend_(make_backend(options)
 
 Context::Context(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
 
+void set_threads_of_caller(int threads) { omp_set_num_threads(threads); }
+
+Array on_device(Context& context, const Array& host) {
+  if (host.empty() || context.device() == host.device()) return host;
+  Array copy = context.allocate(host.shape(), host.dtype());
+  context.backend().copy(host, copy);
+  return copy;
+}
+
 std::vector<DeviceReport> list_devices() {
   DeviceReport cpu;
   cpu.usable = true;

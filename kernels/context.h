@@ -32,6 +32,13 @@ class Context {
   std::unique_ptr<Backend> backend_;
 };
 
+// OpenMP loops that the calling thread starts from now on use this many threads (a reader thread
+// beside the computing one wants 1: two teams on the same cores wait for each other).
+void set_threads_of_caller(int threads);
+
+// `host` itself where the device is the CPU, else a copy on the device.
+Array on_device(Context& context, const Array& host);
+
 // What this build and this machine offer: "cpu" with its instruction set, every CUDA device, and
 // why a device is not usable.
 struct DeviceReport {

@@ -73,6 +73,20 @@ PTYNET_HOST_DEVICE inline float widen(Half v) {
   return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
+// Stitching adds in whole units of 2^-39, so that the order of arrival does not matter. Values are
+// held to +-64 (objects are near 1, weights at most 1): 2^45 units each, so 2^18 frames may meet on
+// one pixel (docs/numerics.md).
+inline constexpr double kStitchLimit = 64.0;
+inline constexpr double kStitchUnitsPerOne = 549755813888.0;  // 2^39
+
+// Nearest unit, ties to even: adding 1.5 * 2^52 leaves the whole number in the mantissa.
+PTYNET_HOST_DEVICE inline std::int64_t stitch_units(double v) {
+  constexpr double kMagic = 6755399441055744.0;
+  const double held = v < -kStitchLimit ? -kStitchLimit : (v > kStitchLimit ? kStitchLimit : v);
+  return std::bit_cast<std::int64_t>(held * kStitchUnitsPerOne + kMagic) -
+         std::bit_cast<std::int64_t>(kMagic);
+}
+
 // The output position o of a transposed convolution along one axis is o + padding = stride * q + r
 // (phase r < stride), and takes kernel taps k = stride * t + r from inputs q - t. So all phases
 // are one convolution of taps() window positions, over extent + taps - 1 places q, with stride^2

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <complex>
 
@@ -8,12 +7,6 @@
 namespace ptynet::cpu {
 
 namespace {
-
-// Nearest whole number of |v| < 2^51, ties to even: adding 1.5 * 2^52 leaves it in the mantissa.
-std::int64_t round_to_integer(double v) {
-  constexpr double kMagic = 6755399441055744.0;
-  return std::bit_cast<std::int64_t>(v + kMagic) - std::bit_cast<std::int64_t>(kMagic);
-}
 
 // A patch moved by a fraction of a pixel covers one row and one column more than itself.
 struct Footprint {
@@ -40,7 +33,6 @@ struct Stitching {
                const Footprint& at) const {
     const std::complex<float>* patch = patches + (image * h + r) * w;
     const float* weight = weights + r * w;
-    const double limit = 1024.0;  // of weight * |object|: the range that docs/numerics.md derives
     for (int side = 0; side < 2; ++side) {
       const double part = share * (side == 0 ? 1.0 - at.column_weight : at.column_weight);
       if (part == 0.0) continue;
@@ -49,11 +41,9 @@ struct Stitching {
       std::int64_t* coverage = canvas.coverage + first;
       for (std::int64_t c = border; c < w - border; ++c) {
         const double q = part * double{weight[c]};
-        const double re = std::clamp(q * double{patch[c].real()}, -limit, limit);
-        const double im = std::clamp(q * double{patch[c].imag()}, -limit, limit);
-        object[2 * c] += round_to_integer(re * canvas.object_scale);
-        object[2 * c + 1] += round_to_integer(im * canvas.object_scale);
-        coverage[c] += round_to_integer(q * canvas.coverage_scale);
+        object[2 * c] += stitch_units(q * double{patch[c].real()});
+        object[2 * c + 1] += stitch_units(q * double{patch[c].imag()});
+        coverage[c] += stitch_units(q);
       }
     }
   }

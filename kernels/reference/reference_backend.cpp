@@ -506,12 +506,13 @@ void ReferenceBackend::stitch(const Array& object, const Array& weight, const Ar
     const std::vector<double> places = values_of(corners);
     const std::int64_t h = object.shape()[1];
     const std::int64_t w = object.shape()[2];
+    const auto units = [](double v) {
+      return std::llrint(std::clamp(v, -kStitchLimit, kStitchLimit) * kStitchUnitsPerOne);
+    };
     const auto add = [&](std::int64_t pixel, double share, Complex value) {
-      const double re = std::clamp(share * value.real(), -1024.0, 1024.0);
-      const double im = std::clamp(share * value.imag(), -1024.0, 1024.0);
-      canvas.object[2 * pixel] += std::llrint(re * canvas.object_scale);
-      canvas.object[2 * pixel + 1] += std::llrint(im * canvas.object_scale);
-      canvas.coverage[pixel] += std::llrint(share * canvas.coverage_scale);
+      canvas.object[2 * pixel] += units(share * value.real());
+      canvas.object[2 * pixel + 1] += units(share * value.imag());
+      canvas.coverage[pixel] += units(share);
     };
     for (std::int64_t image = 0; image < object.shape()[0]; ++image) {
       const double row = places[static_cast<std::size_t>(2 * image)];

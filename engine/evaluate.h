@@ -1,0 +1,70 @@
+// Judges a result file against the truth it was simulated from (`ptynet evaluate`).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "engine/metrics.h"
+#include "io/datasets.h"
+
+namespace ptynet {
+
+enum class Convention { kPaper, kStandard, kPhysical };  // as engine/metrics.h explains them
+// "paper", "standard" or "physical"; throws Error (input) for anything else.
+Convention parse_convention(std::string_view name);
+
+struct EvaluateRequest {
+  std::filesystem::path result;
+  // Two maps [rows, columns] of one shape: amplitude, and phase in radians. .npy, .npz, HDF5, or a
+  // grey .png, whose values are divided by 255 (or 65535): 0 to 1.
+  io::DatasetName truth_amplitude;
+  io::DatasetName truth_phase;
+  // The pixel (r, c) of the scan's coordinates is the truth's pixel (r, c) + offset; rounded to
+  // the nearest pixel when the result's origin is between two.
+  std::array<std::int64_t, 2> truth_offset_px{};
+  std::int64_t border_px = 0;  // left out on every side of what the frames cover
+};
+
+// A part of the truth, first pixel included, last one not.
+struct Region {
+  std::int64_t first_row, end_row, first_column, end_column;
+};
+
+// Where a correlation curve falls below its criterion.
+struct Crossing {
+  double frequency = 0;                 // cycles per pixel; NaN: it never does
+  std::optional<double> half_period_m;  // 1 / (2 frequency), when the pixels are known and square
+};
+
+struct Evaluation {
+  // What was judged: the rectangle around the covered pixels, less the border, as far as there is
+  // truth. A pixel in it which no frame covers takes the truth's value: it is not judged.
+  Region region{};
+  std::int64_t uncovered_pixels = 0;  // in the region
+  ImageScores amplitude_paper, amplitude_standard;
+  ImageScores phase_paper, phase_standard;  // of the phases as they are, in (-pi, pi]
+  PhysicalScores physical;
+  // Of the complex objects, after the best constant phase between them is removed.
+  RingCorrelation ring_correlation;
+  Crossing half_bit, fixed_05, fixed_0143;
+};
+
+// Throws Error (input) when a file cannot be read, the two truths differ in shape, the result and
+// the truth do not overlap, or the border leaves nothing.
+Evaluation evaluate(const EvaluateRequest& request);
+
+// {"region", "uncovered_pixels", "amplitude": {"paper": {"psnr", "ssim", "mse"}, "standard"},
+//  "phase": the same, "physical": {"phase_rms_rad", "amplitude_rms"},
+//  "frc": {"frequency", "correlation", "crossings"}}; with a convention, its scores only.
+// What is not defined is null, and an infinite PSNR is "infinity".
+nlohmann::json to_json(const Evaluation& evaluation, std::optional<Convention> convention = {});
+
+// The same for people, several lines, the curve left out.
+std::string to_text(const Evaluation& evaluation, std::optional<Convention> convention = {});
+
+}  // namespace ptynet
