@@ -1,0 +1,133 @@
+#include <algorithm>
+#include <complex>
+#include <numeric>
+
+#include "kernels/context.h"
+#include "tests/catch.h"
+#include "tests/kernels/cases.h"
+
+using namespace ptynet;
+using namespace ptynet::tests;
+
+namespace {
+
+// f32 sums of up to 576 products: a few times sqrt(576) * 2^-24 of the largest output.
+constexpr double kTolerance = 4e-6;
+
+}  // namespace
+
+TEST_CASE("the CPU backend agrees with the reference on every operation") {
+  const auto checked =
+      make_check_backend(make_cpu_backend(2), make_reference_backend(), kTolerance);
+  for (const OperationCase& c : operation_cases()) {
+    INFO(c.name);
+    CHECK_NOTHROW(c.run(*checked));
+  }
+}
+
+TEST_CASE("a recording gives the same bytes as the first run, and sees new inputs") {
+  Context context;
+  Backend& backend = context.backend();
+  Array x = random_array("x", {1, 8, 8, 16});
+  const Array w = random_array("w", {16, 3, 3, 16});
+  const Array b = random_array("b", {16});
+  const Array wt = random_array("wt", {16, 4, 4, 8});
+  const ConvOptions forward{1, 1, 1, {ActivationKind::kLeakyRelu, 0.2F, 0}, true};
+  const ConvOptions up{2, 1, 2, {}, true};
+  Array middle = Array::host({1, 8, 8, 16}, DType::kF32);
+  Array y = Array::host({1, 16, 16, 16}, DType::kF32);
+  const auto work = [&] {
+    backend.conv2d(x, w, b, forward, middle);
+    backend.conv_transpose2d(middle, wt, b, up, y);
+  };
+  work();
+  const Array first = y.clone();
+  std::fill_n(y.data<float>(), y.elements(), 0.0F);
+  const auto replay = backend.record(work);
+  CHECK(replay->steps().size() == 2);
+  CHECK(y.data<float>()[0] == 0.0F);  // recording does not compute
+  replay->run();
+  CHECK(std::equal(first.data<float>(), first.data<float>() + first.elements(), y.data<float>()));
+  x.data<float>()[0] += 1;
+  replay->run();
+  CHECK_FALSE(
+      std::equal(first.data<float>(), first.data<float>() + first.elements(), y.data<float>()));
+  CHECK(replay->time_steps().size() == 2);
+}
+
+TEST_CASE("the check backend finds a wrong result and names it") {
+  // The tested backend lies about one operation.
+  const auto broken = make_check_backend(make_cpu_backend(1), make_reference_backend(), 0.0);
+  const auto cases = operation_cases();
+  const auto sigmoid = std::find_if(cases.begin(), cases.end(),
+                                    [](const auto& c) { return c.name == "activation 4"; });
+  REQUIRE(sigmoid != cases.end());
+  // With no tolerance at all, f32 against double must differ somewhere.
+  CHECK_THROWS_WITH(sigmoid->run(*broken), Catch::Contains("check of activation f32[2, 6, 8, 5]"));
+}
+
+TEST_CASE("a transposed convolution is the adjoint of the convolution with its weights") {
+  Context context;
+  const Array x = random_array("x", {2, 5, 6, 6});
+  const Array y = random_array("y", {2, 9, 11, 4});
+  const Array w = random_array("w", {6, 3, 3, 2});  // a convolution 4 -> 6 in 2 groups
+  const ConvOptions o{2, 1, 2, {}, false};
+  Array up = Array::host({2, 9, 11, 4}, DType::kF32);
+  Array down = Array::host({2, 5, 6, 6}, DType::kF32);
+  context.backend().conv_transpose2d(x, w, {}, o, up);
+  context.backend().conv2d(y, w, {}, o, down);
+  const auto dot = [](const Array& a, const Array& b) {
+    return std::inner_product(a.data<float>(), a.data<float>() + a.elements(), b.data<float>(),
+                              0.0);
+  };
+  // <conv(y), x> = <y, conv_transpose(x)>, both sums of 792 products near 1 in f32
+  CHECK(dot(up, y) == Approx(dot(x, down)).margin(1e-3));
+}
+
+TEST_CASE("the transform keeps energy: Parseval") {
+  Context context;
+  const Array x = random_complex("x", {1, 16, 12});
+  Array y = Array::host({1, 16, 12}, DType::kC64);
+  context.backend().fft2(x, FftDirection::kForward, y);
+  const auto energy = [](const Array& a) {
+    const auto* v = a.data<std::complex<float>>();
+    return std::accumulate(v, v + a.elements(), 0.0,
+                           [](double sum, auto z) { return sum + double{std::norm(z)}; });
+  };
+  CHECK(energy(y) == Approx(energy(x) * 16 * 12).epsilon(1e-6));
+}
+
+TEST_CASE("stitching gives the same bytes in any order and on both backends") {
+  const Array patches = random_complex("patches", {5, 8, 6});
+  const Array weight = random_array("weight", {8, 6}, 0, 1);
+  const Array corners = Array::copy_of<double>({0, 0, 3, 2.5, 7.25, 1, 1.75, 9.5, 12, 12}, {5, 2});
+  struct Canvas {
+    std::vector<std::int64_t> object = std::vector<std::int64_t>(2 * 24 * 24);
+    std::vector<std::int64_t> coverage = std::vector<std::int64_t>(24 * 24);
+    std::vector<std::uint32_t> count = std::vector<std::uint32_t>(24 * 24);
+    bool operator==(const Canvas&) const = default;
+  };
+  const auto stitched = [&](Backend& backend, const std::vector<std::int64_t>& order) {
+    Canvas canvas;
+    for (const std::int64_t i : order) {
+      backend.stitch(patches.slice(i, 1), weight, corners.slice(i, 1), 1,
+                     {canvas.object.data(), canvas.coverage.data(), canvas.count.data(), 24, 24});
+    }
+    return canvas;
+  };
+  const auto cpu = make_cpu_backend(2);
+  const auto reference = make_reference_backend();
+  const Canvas forward = stitched(*cpu, {0, 1, 2, 3, 4});
+  CHECK(forward == stitched(*cpu, {4, 2, 0, 3, 1}));
+  CHECK(forward == stitched(*reference, {0, 1, 2, 3, 4}));
+  CHECK(std::accumulate(forward.count.begin(), forward.count.end(), 0U) > 0);
+}
+
+TEST_CASE("counter-based random numbers are those of the Python oracle") {
+  // counter_uniform(0, "input", 3) and counter_uniform(5, "encoder.0.conv.weight", 2)
+  const CounterRandom input(0, "input");
+  CHECK(input.uniform(0) == 0.0978183426575382);
+  CHECK(input.uniform(2) == 0.20362427326354626);
+  const CounterRandom weight(5, "encoder.0.conv.weight");
+  CHECK(weight.uniform(1) == 0.9060801396465571);
+}
