@@ -1,0 +1,114 @@
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "kernels/random.h"
+#include "layers/network.h"
+#include "tests/catch.h"
+
+using namespace ptynet;
+using Json = nlohmann::json;
+
+namespace {
+
+Json golden(const std::string& name) {
+  std::ifstream file(PTYNET_SOURCE_DIR "/tests/golden/networks/" + name + ".json");
+  REQUIRE(file);
+  return Json::parse(file);
+}
+
+Array golden_input(std::uint64_t seed, std::int64_t n, std::int64_t h, std::int64_t w) {
+  const CounterRandom random(seed, "input");
+  Array x = Array::host({n, h, w, 1}, DType::kF32);
+  for (std::int64_t i = 0; i < x.elements(); ++i) {
+    x.data<float>()[i] = static_cast<float>(random.uniform(static_cast<std::uint64_t>(i)));
+  }
+  return x;
+}
+
+// Golden files hold (N, C, H, W); ours is channels last.
+float element(const Array& y, std::int64_t flat) {
+  const Shape& s = y.shape();
+  const std::int64_t w = flat % s[2];
+  const std::int64_t h = flat / s[2] % s[1];
+  const std::int64_t c = flat / (s[2] * s[1]) % s[3];
+  const std::int64_t n = flat / (s[2] * s[1] * s[3]);
+  return y.data<float>()[((n * s[1] + h) * s[2] + w) * s[3] + c];
+}
+
+struct Deviation {
+  double worst = 0;  // over the largest magnitude
+  double norm = 0;   // of the norm, relative
+};
+
+Deviation deviation(const Array& y, const Json& expected, std::uint64_t seed) {
+  const double maximum = expected["maximum"];
+  const CounterRandom picks(seed, "output.samples");
+  Deviation d;
+  const Json& samples = expected["samples"];
+  for (std::size_t i = 0; i < samples.size(); ++i) {
+    const auto flat = static_cast<std::int64_t>(
+        std::floor(picks.uniform(i) * static_cast<double>(y.elements())));
+    const double difference = std::abs(double{element(y, flat)} - samples[i].get<double>());
+    d.worst = std::max(d.worst, difference / maximum);
+  }
+  double squares = 0;
+  for (std::int64_t i = 0; i < y.elements(); ++i) {
+    squares += double{y.data<float>()[i]} * double{y.data<float>()[i]};
+  }
+  d.norm = std::abs(std::sqrt(squares) / expected["norm"].get<double>() - 1);
+  return d;
+}
+
+void check_parity(const std::string& name) {
+  const Json file = golden(name);
+  const std::uint64_t seed = file["seed"];
+  Context context;
+  const Architecture architecture = built_in_architecture(name);
+  const StateDict state = random_state(architecture, seed, file["gain"]);
+  Network network(context, architecture, state);
+  CHECK(file["cases"].size() == 6);
+  for (const Json& c : file["cases"]) {
+    const Array x = golden_input(seed, c["batch"], c["rows"], c["columns"]);
+    const Tensor y = network.forward(context, Tensor(x));
+    INFO(name << " " << to_string(x.shape()));
+    REQUIRE(y.shape()[3] == c["channels"].get<std::int64_t>());
+    const Deviation d = deviation(y.value(), c["output"], seed);
+    CAPTURE(d.worst, d.norm);
+    CHECK(d.worst <= 2e-5);
+    CHECK(d.norm <= 2e-5);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("ptynet-s computes what PyTorch computes") { check_parity("ptynet-s"); }
+TEST_CASE("ptynet-b computes what PyTorch computes") { check_parity("ptynet-b"); }
+TEST_CASE("ptychonn computes what PyTorch computes") { check_parity("ptychonn"); }
+TEST_CASE("ptychonn-small-phase computes what PyTorch computes") {
+  check_parity("ptychonn-small-phase");
+}
+TEST_CASE("ptychonet computes what PyTorch computes") { check_parity("ptychonet"); }
+
+TEST_CASE("folding batch norm does not change what a network computes") {
+  Context context;
+  const Architecture architecture = built_in_architecture("ptychonet");
+  const StateDict state = random_state(architecture, 4);
+  Network folded(context, architecture, state);
+  Network plain(context, architecture, state, {.fold_batch_norm = false});
+  const Tensor x(golden_input(4, 1, 32, 32));
+  const Array a = folded.forward(context, x).value();
+  const Array b = plain.forward(context, x).value();
+  double worst = 0;
+  for (std::int64_t i = 0; i < a.elements(); ++i) {
+    worst = std::max(worst, std::abs(double{a.data<float>()[i]} - double{b.data<float>()[i]}));
+  }
+  CHECK(worst < 5e-6);  // outputs lie in (0, 1): the sigmoid's
+}
+
+TEST_CASE("a whole network passes the check backend, operation by operation") {
+  Context context(make_check_backend(make_cpu_backend(2), make_reference_backend(), 4e-6));
+  const Architecture architecture = built_in_architecture("ptynet-s");
+  Network network(context, architecture, random_state(architecture, 1));
+  CHECK_NOTHROW(network.forward(context, Tensor(golden_input(1, 1, 16, 24))));
+}
