@@ -72,14 +72,12 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
-void Session::prepare(std::int64_t n) { plan(n); }
-
-Session::Plan& Session::plan(std::int64_t n) {
+void Session::prepare(std::int64_t n) {
   if (n < 1 || n > options_.batch) {
     fail_input("this session takes 1 to ", options_.batch, " frames a call, found ", n);
   }
   std::unique_ptr<Plan>& place = plans_[n];
-  if (place) return *place;
+  if (place) return;
 
   Backend& backend = context_->backend();
   auto plan = std::make_unique<Plan>();
@@ -107,7 +105,11 @@ Session::Plan& Session::plan(std::int64_t n) {
     plan->replay = backend.record(work);
   }
   place = std::move(plan);
-  return *place;
+}
+
+Session::Plan& Session::plan_for(std::int64_t n) {
+  const auto own = plans_.find(n);
+  return own != plans_.end() ? *own->second : *plans_.at(options_.batch);
 }
 
 void Session::run(const Array& frames, Array& amplitude, Array& phase) {
@@ -125,22 +127,27 @@ void Session::run(const Array& frames, Array& amplitude, Array& phase) {
 }
 
 void Session::run(const void* frames, std::int64_t n, float* amplitude, float* phase) {
-  Plan& ready = plan(n);
+  if (n < 1 || n > options_.batch) {
+    fail_input("this session takes 1 to ", options_.batch, " frames a call, found ", n);
+  }
+  Plan& ready = plan_for(n);
   Backend& backend = context_->backend();
-  const Shape& shape = ready.frames.shape();
-  // The views own nothing, so that nothing is allocated here.
+  const Shape shape = ready.frames.shape().with_first(n);
+  // The views own nothing, so that nothing is allocated here. Frames of an earlier call may lie
+  // beyond n: their patches are not copied out.
   const Array from = Array::view(const_cast<void*>(frames), shape, options_.frame_type);
+  Array frames_to = ready.frames.slice(0, n);
   Array amplitude_to = Array::view(amplitude, shape, DType::kF32);
   Array phase_to = Array::view(phase, shape, DType::kF32);
-  backend.copy(from, ready.frames);
+  backend.copy(from, frames_to);
   ready.replay->run();
-  backend.copy(ready.amplitude, amplitude_to);
-  backend.copy(ready.phase, phase_to);
+  backend.copy(ready.amplitude.slice(0, n), amplitude_to);
+  backend.copy(ready.phase.slice(0, n), phase_to);
   backend.synchronize();
 }
 
-std::vector<StepTime> Session::profile(std::int64_t n) {
-  Plan& ready = plan(n);
+std::vector<StepTime> Session::profile() {
+  Plan& ready = plan_for(options_.batch);
   const std::vector<std::string> names = ready.replay->steps();
   const std::vector<double> seconds = ready.replay->time_steps();
   std::vector<StepTime> out;

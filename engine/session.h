@@ -31,9 +31,8 @@ struct StepTime {
   double seconds = 0;
 };
 
-// Weights are folded, reordered and placed once, and every intermediate has its place in one
-// arena: after the first call with a given number of frames, run() allocates nothing. Used by one
-// thread at a time; several sessions live side by side.
+// Weights are folded, reordered and placed once, and every intermediate has its place in one arena:
+// run() allocates nothing. Used by one thread at a time; several sessions live side by side.
 class Session {
  public:
   // Throws Error (input) when weights, architecture or frame size do not fit, Error (runtime) when
@@ -50,10 +49,11 @@ class Session {
   // The same on the caller's memory: n frames from `frames`, n * h * w values to each output.
   void run(const void* frames, std::int64_t n, float* amplitude, float* phase);
 
-  // Builds what run() needs for n frames, so that the first call is as fast as the others.
+  // Plans calls of n frames too, 1 <= n <= batch. A call of fewer frames than any plan of its own
+  // takes as long as a full batch.
   void prepare(std::int64_t n);
-  // Seconds of each step of one run over n frames.
-  std::vector<StepTime> profile(std::int64_t n);
+  // Seconds of each step of one run over a full batch.
+  std::vector<StepTime> profile();
 
   const SessionOptions& options() const { return options_; }
   Context& context() { return *context_; }
@@ -62,7 +62,8 @@ class Session {
 
  private:
   struct Plan;
-  Plan& plan(std::int64_t n);
+  // The plan of n frames, or the full batch's.
+  Plan& plan_for(std::int64_t n);
 
   SessionOptions options_;
   InputRule rule_;
