@@ -254,7 +254,7 @@ Evaluation evaluate(const EvaluateRequest& request) {
   return out;
 }
 
-nlohmann::json to_json(const Evaluation& evaluation, std::optional<Convention> convention) {
+std::string to_json(const Evaluation& evaluation, std::optional<Convention> convention) {
   const Region& region = evaluation.region;
   nlohmann::json out;
   out["region"] = {region.first_row, region.end_row, region.first_column, region.end_column};
@@ -277,7 +277,7 @@ nlohmann::json to_json(const Evaluation& evaluation, std::optional<Convention> c
                  {{"half_bit", json_of(evaluation.half_bit)},
                   {"0.5", json_of(evaluation.fixed_05)},
                   {"0.143", json_of(evaluation.fixed_0143)}}}};
-  return out;
+  return out.dump(2);
 }
 
 std::string to_text(const Evaluation& evaluation, std::optional<Convention> convention) {

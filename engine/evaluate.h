@@ -4,7 +4,6 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
-#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -58,11 +57,11 @@ struct Evaluation {
 // the truth do not overlap, or the border leaves nothing.
 Evaluation evaluate(const EvaluateRequest& request);
 
-// {"region", "uncovered_pixels", "amplitude": {"paper": {"psnr", "ssim", "mse"}, "standard"},
-//  "phase": the same, "physical": {"phase_rms_rad", "amplitude_rms"},
-//  "frc": {"frequency", "correlation", "crossings"}}; with a convention, its scores only.
+// JSON, indented: {"region", "uncovered_pixels", "amplitude": {"paper": {"psnr", "ssim", "mse"},
+// "standard": the same}, "phase": as amplitude, "physical": {"phase_rms_rad", "amplitude_rms"},
+// "frc": {"frequency", "correlation", "crossings"}}; with a convention, its scores only.
 // What is not defined is null, and an infinite PSNR is "infinity".
-nlohmann::json to_json(const Evaluation& evaluation, std::optional<Convention> convention = {});
+std::string to_json(const Evaluation& evaluation, std::optional<Convention> convention = {});
 
 // The same for people, several lines, the curve left out.
 std::string to_text(const Evaluation& evaluation, std::optional<Convention> convention = {});

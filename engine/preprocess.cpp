@@ -27,12 +27,7 @@ constexpr std::array<std::pair<const char*, Orientation>, 8> kOrientations = {{
     {"anti-transpose", Orientation::kAntiTranspose},
 }};
 
-bool swaps_axes(Orientation orientation) {
-  return orientation == Orientation::kRotate90 || orientation == Orientation::kRotate270 ||
-         orientation == Orientation::kTranspose || orientation == Orientation::kAntiTranspose;
-}
-
-// The orientation that undoes another: all are their own, but the quarter turns.
+// All undo themselves, but the quarter turns each other.
 Orientation inverse(Orientation orientation) {
   if (orientation == Orientation::kRotate90) return Orientation::kRotate270;
   if (orientation == Orientation::kRotate270) return Orientation::kRotate90;
@@ -82,6 +77,11 @@ Orientation parse_orientation(const std::string& name) {
   fail_input("expected one orientation of ", orientation_names(), ", found '", name, "'");
 }
 
+bool swaps_axes(Orientation orientation) {
+  return orientation == Orientation::kRotate90 || orientation == Orientation::kRotate270 ||
+         orientation == Orientation::kTranspose || orientation == Orientation::kAntiTranspose;
+}
+
 std::string to_string(const Extent& extent) { return text(extent.height, " x ", extent.width); }
 
 Extent oriented_extent(Orientation orientation, const Extent& stored) {
@@ -120,9 +120,9 @@ Pixel oriented_pixel(Orientation orientation, const Extent& stored, const Pixel&
 FrameExtents frame_extents(const FrameRecipe& recipe) {
   FrameExtents out;
   out.oriented = oriented_extent(recipe.orientation, recipe.stored);
-  if (recipe.crop < 0 || recipe.crop > std::max(out.oriented.height, out.oriented.width)) {
-    fail_input("expected a crop of 1 px to the frame's extent, ", to_string(out.oriented),
-               ", found ", recipe.crop);
+  if (recipe.crop < 0 || recipe.crop > std::min(out.oriented.height, out.oriented.width)) {
+    fail_input("expected a crop within the frame, ", to_string(out.oriented), ", found ",
+               recipe.crop);
   }
   out.cropped = recipe.crop == 0 ? out.oriented : Extent{recipe.crop, recipe.crop};
   const auto [height, width] = out.cropped;
@@ -154,10 +154,7 @@ FramePlan::FramePlan(const FrameRecipe& recipe, const Array& mask, const Array& 
     if (recipe.periodic) {
       pixel = {wrap(pixel.row, oriented.height), wrap(pixel.column, oriented.width)};
     }
-    // A periodic frame holds every frequency once: a crop beyond it has no others to show.
-    const bool beyond = recipe.periodic && (std::abs(row - cropped.height / 2) * 2 > oriented.height ||
-                                            std::abs(column - cropped.width / 2) * 2 > oriented.width);
-    if (beyond || !inside(oriented, pixel)) return kNowhere;
+    if (!inside(oriented, pixel)) return kNowhere;
     const Pixel at = stored_pixel(recipe.orientation, stored, pixel);
     const std::int64_t index = at.row * stored.width + at.column;
     const bool masked = good != nullptr && good[index] == 0;
@@ -196,6 +193,13 @@ void FramePlan::run(const T* from, float* to) const {
   if (identity_ && !squared) {
     for (std::size_t k = 0; k < pixels; ++k) {
       to[k] = is_count(from[k]) ? static_cast<float>(from[k]) : kBad;
+    }
+    return;
+  }
+  if (parts == 1 && dark_.empty() && !squared) {
+    for (std::size_t k = 0; k < pixels; ++k) {
+      const T value = from[std::max(source_[k], 0)];
+      to[k] = source_[k] != kNowhere && is_count(value) ? static_cast<float>(value) : kBad;
     }
     return;
   }
@@ -294,8 +298,7 @@ Array crop_probe(const Array& probe, const Extent& cropped) {
       const std::int64_t v = k % cropped.width - cropped.width / 2;
       const bool there = inside({height, width}, {u + height / 2, v + width / 2});
       const std::int64_t source = wrap(u, height) * width + wrap(v, width);
-      const std::int64_t target =
-          wrap(u, cropped.height) * cropped.width + wrap(v, cropped.width);
+      const std::int64_t target = wrap(u, cropped.height) * cropped.width + wrap(v, cropped.width);
       kept[static_cast<std::size_t>(target)] =
           there ? full[static_cast<std::size_t>(source)] : Complex(0);
     }
@@ -332,8 +335,7 @@ Array bin_probe(const Array& probe, std::int64_t bin) {
     const std::int64_t mode = k / (height * width);
     const std::int64_t y = k / width % height - height / 2;  // from the centre
     const std::int64_t x = k % width - width / 2;
-    const std::int64_t source =
-        (mode * shape[1] + y + shape[1] / 2) * shape[2] + x + shape[2] / 2;
+    const std::int64_t source = (mode * shape[1] + y + shape[1] / 2) * shape[2] + x + shape[2] / 2;
     const double turns = row_turn * static_cast<double>(y) + column_turn * static_cast<double>(x);
     const auto ramp = std::polar(static_cast<double>(bin), -2 * std::numbers::pi * turns);
     to[k] = std::complex<float>(std::complex<double>(from[source]) * ramp);

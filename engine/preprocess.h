@@ -48,6 +48,8 @@ struct Pixel {
   bool operator==(const Pixel& other) const = default;
 };
 
+// Whether rows become columns.
+bool swaps_axes(Orientation orientation);
 // The extent of the oriented frame of a stored one.
 Extent oriented_extent(Orientation orientation, const Extent& stored);
 // Where a pixel of the oriented frame is stored, and where a stored pixel comes to lie.
@@ -58,8 +60,9 @@ Pixel oriented_pixel(Orientation orientation, const Extent& stored, const Pixel&
 struct FrameRecipe {
   Extent stored;
   Orientation orientation = Orientation::kNone;
-  Pixel zero_frequency;   // in the stored frame
-  bool periodic = false;  // zero frequency in the corner: what leaves on one side enters on the other
+  Pixel zero_frequency;  // in the stored frame
+  bool periodic =
+      false;  // zero frequency in the corner: what leaves on one side enters on the other
   std::int64_t crop = 0;  // px of a side kept about the zero frequency; 0: all
   std::int64_t bin = 1;
   io::Quantity quantity = io::Quantity::kIntensity;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,6 +16,8 @@
 #include "kernels/array.h"
 
 namespace ptynet {
+
+class FramePlan;
 
 // What the user says of a scan; empty fields leave the file's own word. FILE[:DATASET] arguments
 // are .npy, .npz:member or .h5:dataset.
@@ -78,6 +81,7 @@ class Scan {
 
  private:
   Scan() = default;
+  void choose_frames(const ScanOptions& options);
 
   io::ScanFile file_;
   std::string orientation_ = "none";
@@ -90,7 +94,7 @@ class Scan {
   std::optional<std::array<double, 2>> object_pixel_m_;
   Array probe_;
   Array mask_;
-  // further members of the preprocessing plan go here
+  std::shared_ptr<const FramePlan> plan_;
 };
 
 }  // namespace ptynet

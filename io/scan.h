@@ -40,9 +40,9 @@ struct Position {
 // Everything a scan file says. What it does not say is empty.
 struct ScanFile {
   std::filesystem::path path;
-  std::string format;               // "cxi", "nxcxi_ptycho", "ptyd", "hxn", "ptychodus", ...
-  std::string reason;               // what it was recognised by: "has /cxi_version"
-  std::string frames_dataset;       // the dataset or member the frames come from
+  std::string format;          // "cxi", "nxcxi_ptycho", "ptyd", "hxn", "ptychodus", ...
+  std::string reason;          // what it was recognised by: "has /cxi_version"
+  std::string frames_dataset;  // the dataset or member the frames come from
   std::shared_ptr<FrameSource> frames;
   Quantity quantity = Quantity::kIntensity;
   ZeroFrequency zero_frequency = ZeroFrequency::kCenter;
@@ -74,11 +74,17 @@ struct ScanFile {
 struct ScanRequest {
   std::filesystem::path path;
   std::string frames_dataset;  // --data; empty: the format's own place
+  bool own_positions = true;   // false: positions are given elsewhere, those of the file not read
 };
 
 // Recognises the format, reads everything but the frames.
 // Throws Error (input) on a file that is none of the known formats, is damaged, or holds no frames.
 ScanFile open_scan(const ScanRequest& request);
+
+// Throws Error (input) unless there is one position for every frame and all are finite; `where` is
+// the file they come from.
+void check_positions(const std::vector<Position>& positions, std::int64_t frames,
+                     const std::string& where);
 
 // Energy and wavelength of a photon: E = h c / wavelength (CODATA 2018, exact).
 double wavelength_m(double energy_ev);

@@ -35,22 +35,19 @@ struct ConvolutionStep {
   ConvolutionStep(const ConvolutionProblem& problem,
                   const dnnl::convolution_forward::primitive_desc& description, const void* x,
                   const float* weights, const float* bias, void* y, void* scratchpad) {
-    const auto memory = [](const dnnl::memory::desc& shape, const void* data) {
-      return dnnl::memory(shape, onednn_engine(), const_cast<void*>(data));
-    };
-    const dnnl::memory user = memory(user_weights(problem), weights);
+    const dnnl::memory user = bound_memory(user_weights(problem), weights);
     packed = Array::host({static_cast<std::int64_t>(description.weights_desc().get_size())},
                          DType::kU8);
-    const dnnl::memory ordered = memory(description.weights_desc(), packed.data());
+    const dnnl::memory ordered = bound_memory(description.weights_desc(), packed.data());
     reorder = BoundPrimitive(dnnl::reorder(user, ordered));
     reorder.bind(DNNL_ARG_FROM, user);
     reorder.bind(DNNL_ARG_TO, ordered);
     convolution = BoundPrimitive(dnnl::convolution_forward(description));
-    convolution.bind(DNNL_ARG_SRC, memory(description.src_desc(), x));
+    convolution.bind(DNNL_ARG_SRC, bound_memory(description.src_desc(), x));
     convolution.bind(DNNL_ARG_WEIGHTS, ordered);
-    if (problem.bias) convolution.bind(DNNL_ARG_BIAS, memory(description.bias_desc(), bias));
-    convolution.bind(DNNL_ARG_DST, memory(description.dst_desc(), y));
-    convolution.bind(DNNL_ARG_SCRATCHPAD, memory(description.scratchpad_desc(), scratchpad));
+    if (problem.bias) convolution.bind(DNNL_ARG_BIAS, bound_memory(description.bias_desc(), bias));
+    convolution.bind(DNNL_ARG_DST, bound_memory(description.dst_desc(), y));
+    convolution.bind(DNNL_ARG_SCRATCHPAD, bound_memory(description.scratchpad_desc(), scratchpad));
   }
 };
 
@@ -116,22 +113,26 @@ struct PhaseSpread {
     const std::int64_t stride = rows.stride;
     const auto chunk = static_cast<std::int64_t>(Bytes > 0 ? Bytes : chunk_bytes);
     const std::int64_t place_bytes = groups * stride * stride * chunk;
-    const std::int64_t padding = columns.padding;
+    const std::int64_t first_place = columns.padding / stride;
+    const std::int64_t first_phase = columns.padding % stride;
 #pragma omp parallel for collapse(2)
     for (std::int64_t image = 0; image < n; ++image) {
       for (std::int64_t o = 0; o < oh; ++o) {
         const std::int64_t q = (o + rows.padding) / stride;
         const std::int64_t phase = (o + rows.padding) % stride;
-        const char* from = places + (image * rows.places() + q) * columns.places() * place_bytes;
+        const char* place = places + ((image * rows.places() + q) * columns.places() + first_place) *
+                                         place_bytes + phase * stride * chunk;
         char* to = y + (image * oh + o) * ow * groups * chunk;
+        std::int64_t r = first_phase;
         for (std::int64_t p = 0; p < ow; ++p) {
-          const std::int64_t place = (p + padding) / stride;
-          const std::int64_t r = (p + padding) - place * stride;
-          const char* source = from + place * place_bytes + (phase * stride + r) * chunk;
           for (std::int64_t g = 0; g < groups; ++g) {
-            std::memcpy(to, source + g * stride * stride * chunk,
+            std::memcpy(to, place + (g * stride * stride + r) * chunk,
                         Bytes > 0 ? Bytes : chunk_bytes);
             to += chunk;
+          }
+          if (++r == stride) {
+            r = 0;
+            place += place_bytes;
           }
         }
       }
@@ -167,6 +168,7 @@ std::size_t CpuBackend::conv2d_workspace(const Array& x, const Array& w, const C
 void CpuBackend::conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o,
                         Array& y) {
   const ThreadScope scope(threads_);
+  if (is_thin(x, w, o)) return thin_conv2d(x, w, b, o, y);
   ConvolutionProblem problem = problem_of(x, w, o);
   problem.target = y.dtype();
   problem.bias = !b.empty();

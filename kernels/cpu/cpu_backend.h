@@ -67,6 +67,9 @@ class CpuBackend final : public Backend {
   void submit(std::string_view operation, const Array& shown, Step step);
   // Scratch memory for a step; a recording that is not planned by an arena keeps it alive.
   Array scratch(const Shape& shape, DType type);
+  // A convolution with so few outputs that it pays to compute its taps as channels (thin_conv.cpp).
+  static bool is_thin(const Array& x, const Array& w, const ConvOptions& o);
+  void thin_conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o, Array& y);
   bool recording() const { return recording_ != nullptr; }
   const Fft2<float>& plan(std::int64_t rows, std::int64_t columns, FftDirection direction);
 

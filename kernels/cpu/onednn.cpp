@@ -31,6 +31,13 @@ void append_activation(dnnl::post_ops& operations, const Activation& a) {
   }
 }
 
+// Scratch memory comes from our allocator, not from oneDNN's own at every call.
+dnnl::primitive_attr user_scratchpad() {
+  dnnl::primitive_attr attributes;
+  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return attributes;
+}
+
 dnnl::memory::dims weight_dims(const ConvolutionProblem& p) {
   if (p.groups == 1) return {p.co, p.ci, p.kh, p.kw};
   return {p.groups, p.co / p.groups, p.ci / p.groups, p.kh, p.kw};
@@ -76,9 +83,8 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution
   const dnnl::memory::dims after{p.padding_after, p.padding_after};
   dnnl::post_ops operations;
   append_activation(operations, p.activation);
-  dnnl::primitive_attr attributes;
+  dnnl::primitive_attr attributes = user_scratchpad();
   attributes.set_post_ops(operations);
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
 #if DNNL_VERSION_MAJOR >= 3
   return {onednn_engine(), dnnl::prop_kind::forward_inference, algorithm::convolution_direct,
           source, weights, bias, target, strides, before, after, attributes};
@@ -88,6 +94,57 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution
                                                   bias, target, strides, before, after);
   return {operation, attributes, onednn_engine()};
 #endif
+}
+
+#if DNNL_VERSION_MAJOR >= 3
+dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int64_t kernel,
+                                                        DType type) {
+  const dnnl::memory::desc source({x[0], x[3], x[1], x[2]}, onednn_type(type), Tag::nhwc);
+  const dnnl::memory::desc target({x[0], x[3], x[1] / kernel, x[2] / kernel}, onednn_type(type),
+                                  Tag::nhwc);
+  return {onednn_engine(), dnnl::prop_kind::forward_inference, algorithm::pooling_max, source,
+          target, {kernel, kernel}, {kernel, kernel}, {0, 0}, {0, 0}, {0, 0}, user_scratchpad()};
+}
+#else
+dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int64_t kernel,
+                                                        DType type) {
+  const dnnl::memory::desc source({x[0], x[3], x[1], x[2]}, onednn_type(type), Tag::nhwc);
+  const dnnl::memory::desc target({x[0], x[3], x[1] / kernel, x[2] / kernel}, onednn_type(type),
+                                  Tag::nhwc);
+  return {{dnnl::prop_kind::forward_inference, algorithm::pooling_max, source, target,
+           {kernel, kernel}, {kernel, kernel}, {0, 0}, {0, 0}},
+          user_scratchpad(), onednn_engine()};
+}
+#endif
+
+dnnl::resampling_forward::primitive_desc describe_upsampling(const Shape& x, std::int64_t scale,
+                                                             DType type) {
+  const dnnl::memory::desc source({x[0], x[3], x[1], x[2]}, onednn_type(type), Tag::nhwc);
+  const dnnl::memory::desc target({x[0], x[3], x[1] * scale, x[2] * scale}, onednn_type(type),
+                                  Tag::nhwc);
+#if DNNL_VERSION_MAJOR >= 3
+  return {onednn_engine(), dnnl::prop_kind::forward_inference, algorithm::resampling_linear, source,
+          target, user_scratchpad()};
+#else
+  return {{dnnl::prop_kind::forward_inference, algorithm::resampling_linear, source, target},
+          user_scratchpad(), onednn_engine()};
+#endif
+}
+
+dnnl::matmul::primitive_desc describe_product(std::int64_t m, std::int64_t n, std::int64_t k) {
+  const auto f32 = dnnl::memory::data_type::f32;
+  const dnnl::memory::desc a({m, k}, f32, Tag::ab);
+  const dnnl::memory::desc b({k, n}, f32, Tag::ba);
+  const dnnl::memory::desc c({m, n}, f32, Tag::ab);
+#if DNNL_VERSION_MAJOR >= 3
+  return {onednn_engine(), a, b, c, user_scratchpad()};
+#else
+  return {{a, b, c}, user_scratchpad(), onednn_engine()};
+#endif
+}
+
+dnnl::memory bound_memory(const dnnl::memory::desc& shape, const void* data) {
+  return {shape, onednn_engine(), const_cast<void*>(data)};
 }
 
 void BoundPrimitive::bind(int argument, dnnl::memory memory) {

@@ -36,6 +36,18 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution
 // Weights f32 in our order, [co, kh, kw, ci / groups], as oneDNN memory.
 dnnl::memory::desc user_weights(const ConvolutionProblem& problem);
 
+// Max-pooling with window and stride `kernel`, x [n, h, w, c].
+dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int64_t kernel,
+                                                        DType type);
+// Bilinear upsampling by a whole factor, pixel centres at half-integers.
+dnnl::resampling_forward::primitive_desc describe_upsampling(const Shape& x, std::int64_t scale,
+                                                             DType type);
+// c [m, n] = a [m, k] * transpose(b [n, k]), f32.
+dnnl::matmul::primitive_desc describe_product(std::int64_t m, std::int64_t n, std::int64_t k);
+
+// The memory of an operand that lives elsewhere.
+dnnl::memory bound_memory(const dnnl::memory::desc& shape, const void* data);
+
 // A primitive with its operands fixed: run() makes no container of our own.
 class BoundPrimitive {
  public:

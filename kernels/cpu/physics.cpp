@@ -43,32 +43,49 @@ float good_count(T v) {
   }
 }
 
-// What a frame's values are divided by.
+// A run of pixels of one frame, so that one frame alone keeps all threads busy.
+struct FramePart {
+  std::int64_t first, last;  // of all pixels of all frames
+  std::int64_t in_frame;     // where the run begins in its frame
+};
+
+constexpr std::int64_t kPartPixels = 4096;
+
 template <typename T>
-float frame_divisor(const T* frame, const std::uint8_t* mask, std::int64_t pixels,
-                    const InputRule& rule) {
-  if (rule.scale != InputScale::kFrameMax) return 1.0F;
+float largest_count(const T* counts, const std::uint8_t* mask, std::int64_t n) {
   float largest = 0.0F;
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    const float count = mask == nullptr || mask[i] != 0 ? good_count(frame[i]) : 0.0F;
-    largest = std::max(largest, count);
+  if (mask == nullptr) {
+#pragma omp simd reduction(max : largest)
+    for (std::int64_t i = 0; i < n; ++i) largest = std::max(largest, good_count(counts[i]));
+  } else {
+    for (std::int64_t i = 0; i < n; ++i) {
+      if (mask[i] != 0) largest = std::max(largest, good_count(counts[i]));
+    }
   }
-  if (rule.quantity == InputQuantity::kAmplitude) largest = std::sqrt(largest);
-  return largest + rule.epsilon;
+  return largest;
 }
 
 template <typename T, typename Out>
-void normalise_frame(const T* frame, const std::uint8_t* mask, std::int64_t pixels,
-                     const InputRule& rule, Out* out) {
-  const float divisor = frame_divisor(frame, mask, pixels, rule);
-  const float gain =
-      rule.scale == InputScale::kScanMax ? rule.factor / std::max(rule.scan_max, 1e-20F) : 1.0F;
-  for (std::int64_t i = 0; i < pixels; ++i) {
-    float v = mask == nullptr || mask[i] != 0 ? good_count(frame[i]) : 0.0F;
-    v *= gain;
-    if (rule.quantity == InputQuantity::kAmplitude) v = std::sqrt(v);
-    store(out[i], v / divisor);
+void normalise(const T* counts, const std::uint8_t* mask, std::int64_t n, InputQuantity quantity,
+               float gain, float divisor, Out* out) {
+  if (quantity == InputQuantity::kAmplitude) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) {
+      store(out[i], std::sqrt(good_count(counts[i]) * gain) / divisor);
+    }
+  } else {
+#pragma omp simd
+    for (std::int64_t i = 0; i < n; ++i) store(out[i], good_count(counts[i]) * gain / divisor);
   }
+  for (std::int64_t i = 0; mask != nullptr && i < n; ++i) {
+    if (mask[i] == 0) store(out[i], 0.0F);
+  }
+}
+
+// What the values of a frame are divided by.
+float frame_divisor(float largest, const InputRule& rule) {
+  if (rule.scale != InputScale::kFrameMax) return 1.0F;
+  return (rule.quantity == InputQuantity::kAmplitude ? std::sqrt(largest) : largest) + rule.epsilon;
 }
 
 }  // namespace
@@ -77,17 +94,47 @@ void CpuBackend::input_rule(const Array& frames, const Array& mask, const InputR
                             Array& y) {
   const std::int64_t n = frames.shape()[0];
   const std::int64_t pixels = frames.shape()[1] * frames.shape()[2];
+  const std::int64_t parts = (pixels + kPartPixels - 1) / kPartPixels;  // of a frame
   const std::uint8_t* good = mask.empty() ? nullptr : mask.data<std::uint8_t>();
+  const float gain =
+      rule.scale == InputScale::kScanMax ? rule.factor / std::max(rule.scan_max, 1e-20F) : 1.0F;
+  Array maxima = scratch({n * parts}, DType::kF32);
   with_count_type(frames.dtype(), [&](auto count) {
     with_float_type(y.dtype(), [&](auto value) {
       using T = decltype(count);
       using Out = decltype(value);
-      submit("input_rule", y, [=, in = frames.data<T>(), out = y.data<Out>()] {
-#pragma omp parallel for
-        for (std::int64_t i = 0; i < n; ++i) {
-          normalise_frame(in + i * pixels, good, pixels, rule, out + i * pixels);
-        }
-      });
+      submit("input_rule", y,
+             [=, in = frames.data<T>(), out = y.data<Out>(), largest = maxima.data<float>()] {
+               const auto run = [=](std::int64_t part) {
+                 const std::int64_t first = part % parts * kPartPixels;
+                 return FramePart{part / parts * pixels + first,
+                                  part / parts * pixels + std::min(first + kPartPixels, pixels),
+                                  first};
+               };
+#pragma omp parallel
+               {
+                 if (rule.scale == InputScale::kFrameMax) {
+#pragma omp for
+                   for (std::int64_t part = 0; part < n * parts; ++part) {
+                     const FramePart r = run(part);
+                     largest[part] = largest_count(
+                         in + r.first, good == nullptr ? nullptr : good + r.in_frame,
+                         r.last - r.first);
+                   }
+                 }
+#pragma omp for
+                 for (std::int64_t part = 0; part < n * parts; ++part) {
+                   const FramePart r = run(part);
+                   const float* of_frame = largest + part / parts * parts;
+                   const float divisor =
+                       rule.scale == InputScale::kFrameMax
+                           ? frame_divisor(*std::max_element(of_frame, of_frame + parts), rule)
+                           : 1.0F;
+                   normalise(in + r.first, good == nullptr ? nullptr : good + r.in_frame,
+                             r.last - r.first, rule.quantity, gain, divisor, out + r.first);
+                 }
+               }
+             });
     });
   });
 }

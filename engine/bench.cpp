@@ -1,0 +1,210 @@
+#include "engine/bench.h"
+
+#include <omp.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cmath>
+
+#include "kernels/random.h"
+
+namespace ptynet {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr double kWarmUpSeconds = 0.3;
+constexpr std::size_t kWarmUpCalls = 3;
+constexpr std::size_t kLeastCalls = 20;
+constexpr std::size_t kMostCalls = 10'000'000;
+constexpr double kPeakSeconds = 0.25;  // for each candidate convolution
+constexpr double kProfileSeconds = 1.0;
+constexpr float kMostCounts = 100.0F;    // of a pixel of the made-up frames
+constexpr std::int64_t kPeakBatch = 16;  // larger batches only cost memory
+
+// Seconds of each call, until they add up to `seconds` and are at least `least`.
+template <typename Call>
+std::vector<double> time_calls(double seconds, std::size_t least, const Call& call) {
+  std::vector<double> times;
+  double total = 0;
+  while ((total < seconds || times.size() < least) && times.size() < kMostCalls) {
+    const Clock::time_point start = Clock::now();
+    call();
+    times.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+    total += times.back();
+  }
+  return times;
+}
+
+// Nearest rank; `sorted` is ascending and not empty.
+double percentile(const std::vector<double>& sorted, double share) {
+  const double rank = std::ceil(share * static_cast<double>(sorted.size()));
+  return sorted[static_cast<std::size_t>(std::max(rank, 1.0)) - 1];
+}
+
+double median(std::vector<double> times) {
+  std::sort(times.begin(), times.end());
+  return percentile(times, 0.5);
+}
+
+Array uniform(const Shape& shape, float high, std::string_view name) {
+  Array array = Array::host(shape, DType::kF32);
+  const CounterRandom random(0, name);
+  auto* values = array.data<float>();
+  for (std::int64_t i = 0; i < array.elements(); ++i) {
+    values[i] = high * static_cast<float>(random.uniform(static_cast<std::uint64_t>(i)));
+  }
+  return array;
+}
+
+// The upper half of each float, which is close enough for timing.
+Array truncated(const Array& values) {
+  Array out = Array::host(values.shape(), DType::kBf16);
+  auto* to = static_cast<Bfloat16*>(out.data());
+  const auto* from = values.data<float>();
+  for (std::int64_t i = 0; i < values.elements(); ++i) {
+    to[i].bits = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(from[i]) >> 16);
+  }
+  return out;
+}
+
+Array on(Context& context, const Array& host) {
+  Array array = context.allocate(host.shape(), host.dtype());
+  context.backend().copy(host, array);
+  return array;
+}
+
+struct DenseConvolution {
+  std::int64_t channels;
+  std::int64_t extent;  // px
+};
+
+double gflops_of(Context& context, const DenseConvolution& which, Precision precision,
+                 std::int64_t n) {
+  const auto& [c, extent] = which;
+  const Array values = uniform({n, extent, extent, c}, 1.0F, "input");
+  const bool bf16 = precision == Precision::kBf16;
+  const Array x = on(context, bf16 ? truncated(values) : values);
+  const Array w = on(context, uniform({c, 3, 3, c}, 1.0F / static_cast<float>(9 * c), "weight"));
+  const Array b = on(context, uniform({c}, 1.0F, "bias"));
+  Array y = context.allocate(x.shape(), x.dtype());
+  ConvOptions options;
+  options.padding = 1;
+  options.constant_weights = true;
+  Backend& backend = context.backend();
+  const auto replay = backend.record([&] { backend.conv2d(x, w, b, options, y); });
+  const auto call = [&] {
+    replay->run();
+    backend.synchronize();
+  };
+  time_calls(0.1 * kPeakSeconds, kWarmUpCalls, call);
+  const double seconds = median(time_calls(kPeakSeconds, kLeastCalls, call));
+  const auto flops = static_cast<double>(2 * n * extent * extent * 9 * c * c);
+  return flops / seconds / 1e9;
+}
+
+bool is_convolution(LayerType type) {
+  return type == LayerType::kConv2d || type == LayerType::kConvTranspose2d;
+}
+
+// Median times of the steps. Convolutions run in the order of the trace, one step each.
+std::vector<LayerTime> profile(Session& session, const std::vector<LayerTrace>& trace) {
+  const std::int64_t n = session.options().batch;
+  std::vector<std::vector<double>> times;
+  std::vector<LayerTime> layers;
+  time_calls(kProfileSeconds, kLeastCalls, [&] {
+    const std::vector<StepTime> steps = session.profile();
+    times.resize(steps.size());
+    layers.resize(steps.size());
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      times[i].push_back(steps[i].seconds);
+      layers[i].step = steps[i].name;
+    }
+  });
+  std::vector<LayerTrace> convolutions;
+  std::copy_if(trace.begin(), trace.end(), std::back_inserter(convolutions),
+               [](const LayerTrace& layer) { return is_convolution(layer.type); });
+  const auto convolves = [](const LayerTime& layer) { return layer.step.starts_with("conv"); };
+  const auto found = std::count_if(layers.begin(), layers.end(), convolves);
+  const bool matched = found == static_cast<std::ptrdiff_t>(convolutions.size());
+  double total = 0;
+  auto next = convolutions.begin();
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    layers[i].seconds = median(times[i]);
+    total += layers[i].seconds;
+    if (!matched || !convolves(layers[i])) continue;
+    layers[i].layer = next->name;
+    layers[i].gflops = next->flops * static_cast<double>(n) / layers[i].seconds / 1e9;
+    ++next;
+  }
+  for (LayerTime& layer : layers) layer.share = layer.seconds / total;
+  return layers;
+}
+
+double peak_memory_mb() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_maxrss) * 1024 / 1e6;  // ru_maxrss counts KiB
+}
+
+}  // namespace
+
+StateDict bench_state(const Architecture& architecture) {
+  return random_state(architecture, 0, architecture.name == "ptynet-b" ? 0.6 : 1.0);
+}
+
+double measured_peak_gflops(Context& context, Precision precision, std::int64_t batch) {
+  double best = 0;
+  for (const DenseConvolution& which :
+       {DenseConvolution{64, 64}, DenseConvolution{128, 32}, DenseConvolution{256, 32}}) {
+    best = std::max(best, gflops_of(context, which, precision, 1));
+    const std::int64_t n = std::min(batch, kPeakBatch);
+    if (n > 1) best = std::max(best, gflops_of(context, which, precision, n));
+  }
+  return best;
+}
+
+BenchReport bench(const Architecture& architecture, const StateDict& state,
+                  const BenchOptions& options) {
+  SessionOptions wanted = options.session;
+  wanted.frame_type = DType::kF32;
+  InputRule rule = wanted.input_rule.value_or(architecture.input);
+  if (rule.scale == InputScale::kScanMax) rule.scan_max = kMostCounts;
+  wanted.input_rule = rule;
+  Session session(architecture, state, wanted);
+
+  const std::int64_t n = wanted.batch;
+  const Array frames = uniform({n, wanted.height, wanted.width}, kMostCounts, "frames");
+  Array amplitude = Array::host(frames.shape(), DType::kF32);
+  Array phase = Array::host(frames.shape(), DType::kF32);
+  const auto call = [&] { session.run(frames, amplitude, phase); };
+  time_calls(kWarmUpSeconds, kWarmUpCalls, call);
+  std::vector<double> times = time_calls(options.seconds, kLeastCalls, call);
+
+  BenchReport report;
+  report.calls = static_cast<std::int64_t>(times.size());
+  const int threads = wanted.context.threads;
+  report.threads = threads > 0 ? threads : omp_get_num_procs();
+  double total = 0;
+  for (const double seconds : times) total += seconds;
+  std::sort(times.begin(), times.end());
+  report.p50_s = percentile(times, 0.5);
+  report.p90_s = percentile(times, 0.9);
+  report.p99_s = percentile(times, 0.99);
+  report.p999_s = percentile(times, 0.999);
+  report.frames_per_second = static_cast<double>(n * report.calls) / total;
+  const std::vector<LayerTrace> steps = trace(architecture, wanted.height, wanted.width);
+  for (const LayerTrace& layer : steps) report.gflop_per_frame += layer.flops / 1e9;
+  report.gflops = report.gflop_per_frame * static_cast<double>(n) / report.p50_s;
+  report.peak_memory_mb = peak_memory_mb();
+  report.arena_mb = static_cast<double>(session.arena_bytes()) / 1e6;
+  if (options.layers) report.layers = profile(session, steps);
+  report.peak_gflops = measured_peak_gflops(session.context(), wanted.precision, n);
+  report.peak_share = report.gflops / report.peak_gflops;
+  return report;
+}
+
+}  // namespace ptynet

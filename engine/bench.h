@@ -1,0 +1,53 @@
+// How fast a network runs on this machine, and how near that is to what the machine can do.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/session.h"
+
+namespace ptynet {
+
+// Weights for timing alone: reproducible, and of a size that keeps values in range (gain 0.6 for
+// ptynet-b, whose residual sums grow with its depth).
+StateDict bench_state(const Architecture& architecture);
+
+struct BenchOptions {
+  SessionOptions session;  // its batch is the number of frames of every call
+  double seconds = 3;      // measured at least, and 20 calls at least, after a warm-up
+  bool layers = false;     // time each step too
+};
+
+struct LayerTime {
+  std::string step;              // as the backend calls it
+  std::string layer;             // whose convolution it is; empty where there is no such layer
+  double seconds = 0;            // median
+  std::optional<double> gflops;  // GFLOP/s; only of convolutions
+  double share = 0;              // of the sum over all steps, in [0, 1]
+};
+
+struct BenchReport {
+  std::int64_t calls = 0;
+  int threads = 0;
+  // Latency of a call, host memory to host memory, nearest rank, seconds.
+  double p50_s = 0, p90_s = 0, p99_s = 0, p999_s = 0;
+  double frames_per_second = 0;  // over all measured calls
+  double gflop_per_frame = 0;    // multiplications and additions of the convolutions, 1e9
+  double gflops = 0;             // GFLOP/s at the median latency
+  double peak_gflops = 0;        // what measured_peak_gflops() found after the calls
+  double peak_share = 0;         // gflops / peak_gflops
+  double peak_memory_mb = 0;     // of the process when the calls were done, 1e6 bytes
+  double arena_mb = 0;           // intermediates of the session, 1e6 bytes
+  std::vector<LayerTime> layers;
+};
+
+// Throws Error as Session does.
+BenchReport bench(const Architecture& architecture, const StateDict& state,
+                  const BenchOptions& options);
+
+// GFLOP/s at the median time of the best of several dense 3x3 convolutions (64, 128 and 256
+// channels at 64x64, 32x32 and 32x32 pixels; one frame, and `batch` frames).
+double measured_peak_gflops(Context& context, Precision precision, std::int64_t batch);
+
+}  // namespace ptynet

@@ -1,0 +1,46 @@
+// Pictures of a reconstruction for people: a map in colours with a colour bar and a scale bar.
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "io/colormap.h"
+#include "io/result.h"
+#include "kernels/array.h"
+
+namespace ptynet::io {
+
+struct PictureOptions {
+  Colormap colormap = Colormap::kGrey;
+  std::string label;  // above the colour bar: "phase / rad"; see io/font.h for its characters
+  // Size of a value's pixel in metres (row, column). Given, a scale bar is drawn: the largest of
+  // 1, 2, 5 x 10^k metres that fits into 0.3 of the width, horizontally.
+  std::optional<std::array<double, 2>> pixel_size_m;
+  // Values at the ends of the colour bar; those beyond get the colour of the end. Without it, the
+  // 0.5th and 99.5th percentile of the finite values, so that a few outliers do not take the
+  // contrast from the rest.
+  std::optional<std::array<double, 2>> range;
+};
+
+// f32 [rows, columns] -> u8 [picture rows, picture columns, 3]. A value that is not finite, as
+// where nothing was measured, is drawn in a light neutral tone that neither map has. Maps of under
+// 512 pixels are enlarged by a whole factor, those of over 2048 averaged over square blocks.
+// Throws Error (input) for other arrays, an empty range or a pixel size that is not positive.
+Array render_picture(const Array& values, const PictureOptions& options);
+
+// The two percentiles of the finite values that the colour bar begins and ends with; widened by
+// 0.5 either way when they are the same; 0 and 1 when no value is finite.
+std::array<double, 2> robust_range(const Array& values);
+
+// Length of the scale bar in metres for a picture of that width.
+double scale_bar_m(double width_m);
+// "500 nm", "2 um" (with the micro sign)
+std::string length_label(double length_m);
+
+// Writes amplitude.png (grey), phase.png and coverage.png (colours) into a folder, which is made
+// when missing. Pixels that no frame covers (count is 0) are neutral.
+void write_pictures(const std::filesystem::path& folder, const Result& result);
+
+}  // namespace ptynet::io
