@@ -1,7 +1,7 @@
 // Convolutions with few output channels, f32 and stride 1. oneDNN fills a vector register with
 // output channels, so that with one or two of them 15 or 14 of 16 lanes are idle. Here every tap of
 // the kernel becomes a channel: one matrix product gives plane[tap, output][pixel], and the planes
-// are added, each shifted by its tap (docs/decisions/0004-thin-convolutions.md).
+// are added, each shifted by its tap (docs/decisions/0003-thin-convolutions.md).
 
 #include <algorithm>
 

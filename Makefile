@@ -1,0 +1,73 @@
+# The commands of a working day, each a thin cover over a CMake preset. `make help` lists them.
+
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+# SKIP_DEPS=1 where packages are provided by other means than apt.
+SKIP_DEPS ?=
+# More arguments for every `cmake --preset`, e.g. -DPTYNET_FFT=kissfft
+CMAKE_ARGUMENTS ?=
+
+PROGRAM := build/release/bin/ptynet
+DEMO := examples/demo
+FOLDERS := kernels autograd layers io engine tools tests benchmarks examples
+SOURCES = $(shell find $(FOLDERS) -name '*.h' -o -name '*.cpp' -o -name '*.c' -o -name '*.cu')
+SUMMARY := python3 tools/summarise_tests.py
+
+.DEFAULT_GOAL := help
+.PHONY: help deps demo test release dev asan-ubsan tsan tidy format format-check layering bench install clean
+
+help:  ## show this list
+	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+deps:  ## install the Debian packages that are missing
+	@[ -n "$(SKIP_DEPS)" ] || tools/install_dependencies.sh
+
+release dev: deps  ## build build/release or build/dev
+	cmake --preset $@ $(CMAKE_ARGUMENTS)
+	cmake --build --preset $@ --parallel $(JOBS)
+
+demo: release  ## reconstruct the shipped scan with the shipped weights
+	@mkdir -p demo
+	$(PROGRAM) reconstruct $(DEMO)/scan.cxi --weights $(DEMO)/ptynet-s-demo.h5 \
+	  --output demo/result.h5 --png demo
+	@echo
+	@echo "The reconstructed object is demo/result.h5, its pictures are:"
+	@ls -1 "$(CURDIR)"/demo/*.png
+
+test: release  ## build, then run every test
+	@rm -f build/release/tests.xml
+	@ctest --preset release --parallel $(JOBS) --output-junit tests.xml; \
+	  $(SUMMARY) build/release/tests.xml
+
+asan-ubsan tsan: deps  ## run every test under the sanitizers
+	cmake --preset $@ $(CMAKE_ARGUMENTS)
+	cmake --build --preset $@ --parallel $(JOBS)
+	@rm -f build/$@/tests.xml
+	@ctest --preset $@ --parallel $(JOBS) --label-exclude slow --output-junit tests.xml; \
+	  $(SUMMARY) build/$@/tests.xml
+
+tidy: deps  ## clang-tidy over the storeys
+	cmake --preset tidy $(CMAKE_ARGUMENTS) >/dev/null
+	@run-clang-tidy -quiet -p build/tidy -j $(JOBS) \
+	  '^$(CURDIR)/(kernels|autograd|layers|io|engine|tools)/' >build/tidy/report.txt 2>&1; \
+	  status=$$?; sed -E 's/\x1b\[[0-9;]*m//g' build/tidy/report.txt | grep -E '(warning|error):' | sort -u; \
+	  [ $$status -eq 0 ] && echo "tidy: clean" || { echo "tidy: see build/tidy/report.txt"; exit 1; }
+
+format:  ## clang-format every source file in place
+	clang-format -i $(SOURCES)
+
+format-check:  ## fail when a source file is not formatted
+	@clang-format --dry-run --Werror $(SOURCES) && echo "format: clean"
+
+layering:  ## fail when a file includes what stands above or beside its storey
+	@python3 tools/check_layering.py
+
+bench: release  ## time the built-in networks on this machine
+	@for name in ptynet-s ptynet-b ptychonn; do for batch in 1 16; do \
+	  $(PROGRAM) bench --architecture $$name --batch $$batch || exit 1; done; done
+
+install: release  ## install under PREFIX (default /usr/local)
+	cmake --install build/release --prefix "$(PREFIX)"
+
+clean:  ## remove what was built and what the demo made
+	rm -rf build demo

@@ -1,0 +1,130 @@
+#include "tools/options.h"
+
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+namespace ptynet::tools {
+
+namespace {
+
+template <typename T>
+std::optional<T> parse_all(std::string_view text) {
+  T value{};
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (problem != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+}  // namespace
+
+std::optional<std::int64_t> parse_integer(std::string_view text) {
+  return parse_all<std::int64_t>(text);
+}
+
+std::optional<double> parse_number(std::string_view text) {
+  const std::optional<double> value = parse_all<double>(text);
+  return value && std::isfinite(*value) ? value : std::nullopt;
+}
+
+std::optional<std::pair<std::string_view, std::string_view>> split(std::string_view text,
+                                                                   char separator) {
+  const std::size_t at = text.find(separator);
+  if (at == std::string_view::npos || text.find(separator, at + 1) != std::string_view::npos) {
+    return std::nullopt;
+  }
+  return std::pair{text.substr(0, at), text.substr(at + 1)};
+}
+
+std::optional<std::array<std::int64_t, 2>> parse_integers(std::string_view text, char separator) {
+  const auto parts = split(text, separator);
+  if (!parts) return std::nullopt;
+  const auto first = parse_integer(parts->first);
+  const auto second = parse_integer(parts->second);
+  if (!first || !second) return std::nullopt;
+  return std::array{*first, *second};
+}
+
+std::optional<std::array<double, 2>> parse_numbers(std::string_view text) {
+  const auto parts = split(text, ',');
+  if (!parts) return std::nullopt;
+  const auto first = parse_number(parts->first);
+  const auto second = parse_number(parts->second);
+  if (!first || !second) return std::nullopt;
+  return std::array{*first, *second};
+}
+
+CLI::Option* add_parsed(CLI::App& command, const OptionText& what, const std::string& expected,
+                        const std::function<bool(const std::string&)>& take) {
+  const auto parse = [name = what.name, expected, take](const std::string& found) {
+    if (!take(found)) fail_input(name, " expects ", expected, ", found '", found, "'");
+  };
+  return command.add_option_function<std::string>(what.name, parse, what.description)
+      ->type_name(what.form);
+}
+
+CLI::Option* add_text(CLI::App& command, const OptionText& what, std::string& value) {
+  return add_parsed(command, what, "a value that is not empty", [&value](const std::string& found) {
+    value = found;
+    return !found.empty();
+  });
+}
+
+CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange range,
+                         std::int64_t& value) {
+  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
+  const bool open = range.high == std::numeric_limits<std::int64_t>::max();
+  const std::string expected = open ? text("a whole number of ", range.low, " or more")
+                                    : text("a whole number from ", range.low, " to ", range.high);
+  return add_parsed(command, complete, expected, [range, &value](const std::string& found) {
+    const auto number = parse_integer(found);
+    if (!number || *number < range.low || *number > range.high) return false;
+    value = *number;
+    return true;
+  });
+}
+
+CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange range,
+                         int& value) {
+  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
+  const std::string expected = text("a whole number from ", range.low, " to ", range.high);
+  return add_parsed(command, complete, expected, [range, &value](const std::string& found) {
+    const auto number = parse_integer(found);
+    if (!number || *number < range.low || *number > range.high) return false;
+    value = static_cast<int>(*number);
+    return true;
+  });
+}
+
+CLI::Option* add_positive(CLI::App& command, const OptionText& what, std::optional<double>& value) {
+  return add_parsed(command, what, "a number above 0", [&value](const std::string& found) {
+    const auto number = parse_number(found);
+    if (!number || !(*number > 0)) return false;
+    value = number;
+    return true;
+  });
+}
+
+void DeviceArguments::add_to(CLI::App& command) {
+  add_parsed(command,
+             {"--device", "auto|cpu|cuda[:N]",
+              "where to compute; auto takes a usable GPU, else the CPU (default auto)"},
+             "auto, cpu, cuda or cuda:N", [this](const std::string& found) {
+               if (found == "auto") {
+                 device.reset();
+               } else {
+                 device = Device::parse(found);
+               }
+               return true;
+             });
+  add_choice<Precision>(command,
+                        {"--precision", "",
+                         "of the network's operands; sums stay in fp32, and bf16 needs hardware "
+                         "that has it (default fp32)"},
+                        {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}},
+                        [this](const Precision& found) { precision = found; });
+  add_integer(command, {"--threads", "N", "threads of the CPU; 0: as many as the machine has"},
+              {0, 4096}, threads);
+}
+
+}  // namespace ptynet::tools
