@@ -23,13 +23,13 @@ class FramePlan;
 // are .npy, .npz:member or .h5:dataset.
 struct ScanOptions {
   std::string path;
-  std::string data;                                        // --data
-  std::string positions;                                   // --positions FILE[:DATASET]
-  std::optional<io::PositionUnit> positions_unit;          // with positions_scale: px, m, um, nm
-  double positions_scale = 1.0;                            // to metres or pixels
-  std::string positions_order = "rc";                      // rc | xy: columns of the table
-  std::string positions_sign = "++";                       // of (row, column), after the order
-  std::optional<std::array<std::int64_t, 2>> raster;       // rows x columns of the scan
+  std::string data;                                   // --data
+  std::string positions;                              // --positions FILE[:DATASET]
+  std::optional<io::PositionUnit> positions_unit;     // with positions_scale: px, m, um, nm
+  double positions_scale = 1.0;                       // to metres or pixels
+  std::string positions_order = "rc";                 // rc | xy: columns of the table
+  std::string positions_sign = "++";                  // of (row, column), after the order
+  std::optional<std::array<std::int64_t, 2>> raster;  // rows x columns of the scan
   std::optional<double> raster_step_px;
   std::optional<double> energy_ev;
   std::optional<double> distance_m;
