@@ -59,7 +59,8 @@ def write_cxi(path, probe, positions, frames):
         source = entry.create_group("instrument_1/source_1")
         source["energy"] = ENERGY_EV * ELECTRONVOLT_J
         source["illumination"] = probe.astype(np.complex64)
-        metres = np.column_stack([positions[:, 1], positions[:, 0], np.zeros(len(positions))]) * OBJECT_PIXEL_M
+        center = positions + SIDE // 2  # the file names where the beam's centre is
+        metres = np.column_stack([center[:, 1], center[:, 0], np.zeros(len(center))]) * OBJECT_PIXEL_M
         entry["sample_1/geometry_1/translation"] = metres
         entry.create_group("data_1")["data"] = h5py.SoftLink("/entry_1/instrument_1/detector_1/data")
         entry["data_1/translation"] = h5py.SoftLink("/entry_1/sample_1/geometry_1/translation")
