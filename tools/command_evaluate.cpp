@@ -40,15 +40,15 @@ void add_evaluate(CLI::App& program) {
       "evaluate", "Judges a result against the object it was simulated from.");
   add_text(command, {"RESULT.h5", "", "a result of `ptynet reconstruct`"}, arguments->result)
       ->required();
-  add_text(
-      command,
-      {"--truth-amplitude", "FILE[:DATASET]", "amplitude [rows, columns]: .npy, .npz, .h5, .png"},
-      arguments->truth_amplitude)
+  add_text(command,
+           {"--truth-amplitude", "FILE",
+            "amplitude [rows, columns]: .npy, .npz, .h5 (FILE:DATASET), .png"},
+           arguments->truth_amplitude)
       ->required();
-  add_text(
-      command,
-      {"--truth-phase", "FILE[:DATASET]", "phase [rows, columns], radians: .npy, .npz, .h5, .png"},
-      arguments->truth_phase)
+  add_text(command,
+           {"--truth-phase", "FILE",
+            "phase [rows, columns], radians: .npy, .npz, .h5 (FILE:DATASET), .png"},
+           arguments->truth_phase)
       ->required();
   add_parsed(command,
              {"--truth-offset", "R,C",
