@@ -345,7 +345,7 @@ TEST_CASE("detector pixel, file's mask and given mask turn with the frame") {
   CHECK((good(0) && !good(8) && !good(16) && good(24)));
 }
 
-TEST_CASE("--center is a stored pixel, rounded to the nearest with a note") {
+TEST_CASE("the option --center is a stored pixel, rounded to the nearest with a note") {
   const TemporaryFolder folder;
   ScanOptions options = six(folder);
   options.center_px = {1, 3};
