@@ -8,6 +8,7 @@
 #include "engine/preprocess.h"
 #include "engine/scan_positions.h"
 #include "io/datasets.h"
+#include "io/near_field.h"
 
 namespace ptynet {
 
@@ -150,9 +151,13 @@ Array prepare_probe(const ScanOptions& options, const FrameExtents& extents, io:
 
 Scan Scan::open(const ScanOptions& options) {
   Scan scan;
-  scan.file_ = io::open_scan({options.path, options.data});
+  const bool own_positions =
+      options.positions.empty() && !options.raster && !options.raster_step_px;
+  scan.file_ = io::open_scan({options.path, options.data, own_positions});
   io::ScanFile& file = scan.file_;
+  take_positions(options, file);
   take_geometry(options, file);
+  io::judge_near_field(file);
 
   FrameRecipe recipe;
   recipe.stored = {file.frames->height(), file.frames->width()};
@@ -198,6 +203,7 @@ void Scan::choose_frames(const ScanOptions& options) {
         file_.frame_index.empty() ? k : file_.frame_index[static_cast<std::size_t>(k)]);
   }
   if (positions_px_.empty()) return;
+  io::check_finite(positions_px_, first, end, positions_source(options));
   positions_px_ = {positions_px_.begin() + first, positions_px_.begin() + end};
 }
 

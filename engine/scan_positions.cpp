@@ -93,6 +93,10 @@ std::string missing_options(const io::ScanFile& file) {
 
 }  // namespace
 
+std::string positions_source(const ScanOptions& options) {
+  return options.positions.empty() ? options.path : options.positions;
+}
+
 std::optional<Pair> object_pixel_m(const ScanOptions& options, const io::ScanFile& file,
                                    const FrameExtents& extents, bool detector_pixel_swapped) {
   if (options.object_pixel_size_m) {
@@ -112,24 +116,26 @@ std::optional<Pair> object_pixel_m(const ScanOptions& options, const io::ScanFil
               (*file.object_pixel_m)[1] * ratio(oriented.width, cropped.width)};
 }
 
+void take_positions(const ScanOptions& options, io::ScanFile& file) {
+  if (options.raster || options.raster_step_px) {
+    file.positions = raster_positions(options, file.frames->count());
+    file.position_unit = io::PositionUnit::kPixel;
+    file.positions_are_centers = false;
+    return;
+  }
+  const std::string where = positions_source(options);
+  if (!options.positions.empty()) {
+    io::set_positions(io::load_positions(io::parse_dataset_name(options.positions)), where, file);
+  }
+  if (!file.positions.empty()) apply_unit(options, where, file);
+}
+
 std::vector<io::Position> positions_in_pixels(const ScanOptions& options,
                                               const FrameExtents& extents,
                                               const std::optional<Pair>& object_pixel_m,
                                               io::ScanFile& file) {
-  const std::int64_t frames = file.frames->count();
-  const std::string where = options.positions.empty() ? options.path : options.positions;
-  if (options.raster || options.raster_step_px) {
-    file.positions = raster_positions(options, frames);
-    file.position_unit = io::PositionUnit::kPixel;
-    file.positions_are_centers = false;
-  } else {
-    if (!options.positions.empty()) {
-      io::set_positions(io::load_positions(io::parse_dataset_name(options.positions)), where, file);
-    }
-    if (file.positions.empty()) return {};
-    apply_unit(options, where, file);
-  }
-  io::check_positions(file.positions, frames, where);
+  if (file.positions.empty()) return {};
+  const std::string where = positions_source(options);
   std::vector<io::Position> out = file.positions;
   apply_order_and_sign(options, out);
 

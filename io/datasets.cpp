@@ -117,6 +117,16 @@ std::string usual_dataset(const std::filesystem::path& path,
   return only_one(file.names(), path);
 }
 
+// The table's number in the place of the scan's.
+void take_number(const std::optional<double>& from, const std::string& what,
+                 std::optional<double>& to, std::vector<std::string>& notes) {
+  if (!from) return;
+  if (to && std::abs(*to - *from) > 1e-3 * *from) {
+    notes.push_back(text("the ", what, ", ", *from, " is taken, not the scan's ", *to));
+  }
+  to = from;
+}
+
 DatasetName with_usual(DatasetName name, const std::vector<std::string>& usual) {
   if (name.dataset.empty()) name.dataset = usual_dataset(name.path, usual);
   return name;
@@ -184,9 +194,9 @@ void set_positions(const PositionTable& table, const std::string& where, ScanFil
   const std::int64_t frames = scan.frames->count();
   scan.positions_are_centers = table.are_centers;
   scan.position_unit = table.unit;
-  if (!scan.energy_ev) scan.energy_ev = table.energy_ev;
-  if (!scan.distance_m) scan.distance_m = table.distance_m;
-  if (!scan.object_pixel_m) scan.object_pixel_m = table.object_pixel_m;
+  take_number(table.energy_ev, text("energy of ", where, ", eV"), scan.energy_ev, scan.notes);
+  take_number(table.distance_m, text("distance of ", where, ", m"), scan.distance_m, scan.notes);
+  if (table.object_pixel_m) scan.object_pixel_m = table.object_pixel_m;
   scan.notes.insert(scan.notes.end(), table.notes.begin(), table.notes.end());
   const bool by_number = table.frame_index.size() == table.positions.size() &&
                          static_cast<std::int64_t>(scan.frame_index.size()) == frames;

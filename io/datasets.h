@@ -51,8 +51,9 @@ struct PositionTable {
 PositionTable load_positions(const DatasetName& name);
 
 // Gives every frame of the scan its position: by frame number where both have such numbers, else
-// in order. Geometry that the scan lacks comes from the table too. Throws Error (input) when a
-// frame has none or is not finite, or the counts differ.
+// in order. Geometry comes from the table too, before the scan's own: it is what the positions
+// were refined with; a note says where they differ. Throws Error (input) when a frame has none, or
+// the counts differ.
 void set_positions(const PositionTable& table, const std::string& where, ScanFile& scan);
 
 // A probe as c64 [modes, H, W]. FILE alone: the format's own place (CXI illumination, `probe` of a

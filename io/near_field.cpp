@@ -32,6 +32,8 @@ double median_step(const std::vector<Position>& positions) {
 }  // namespace
 
 void judge_near_field(ScanFile& scan) {
+  scan.near_field = false;
+  scan.near_field_reason.clear();
   if (scan.position_unit != PositionUnit::kMetre || scan.positions.size() < 2 || !scan.energy_ev ||
       !scan.distance_m || !scan.detector_pixel_m) {
     return;

@@ -101,10 +101,15 @@ void check_positions(const std::vector<Position>& positions, std::int64_t frames
     fail_input(where, ": expected one position for each of ", frames, " frames, found ",
                positions.size(), " positions");
   }
-  for (std::size_t k = 0; k < positions.size(); ++k) {
-    if (!std::isfinite(positions[k].row) || !std::isfinite(positions[k].column)) {
-      fail_input(where, ": the position of frame ", k, " is not a number (row ", positions[k].row,
-                 ", column ", positions[k].column, "); give --positions");
+}
+
+void check_finite(const std::vector<Position>& positions, std::int64_t first, std::int64_t end,
+                  const std::string& where) {
+  for (std::int64_t k = first; k < end; ++k) {
+    const auto [row, column] = positions[static_cast<std::size_t>(k)];
+    if (!std::isfinite(row) || !std::isfinite(column)) {
+      fail_input(where, ": the position of frame ", k, " is not a number (row ", row, ", column ",
+                 column, "); leave the frame out with --frames, or give --positions");
     }
   }
 }

@@ -47,7 +47,7 @@ struct ScanFile {
   Quantity quantity = Quantity::kIntensity;
   ZeroFrequency zero_frequency = ZeroFrequency::kCenter;
 
-  // One per frame, or empty; in the file's own origin.
+  // One per frame, or empty; in the file's own origin. NaN where a frame has none.
   std::vector<Position> positions;
   // What of the patch a position names: its first pixel, or its centre (pixel N/2 of N).
   bool positions_are_centers = false;
@@ -81,10 +81,14 @@ struct ScanRequest {
 // Throws Error (input) on a file that is none of the known formats, is damaged, or holds no frames.
 ScanFile open_scan(const ScanRequest& request);
 
-// Throws Error (input) unless there is one position for every frame and all are finite; `where` is
-// the file they come from.
+// Throws Error (input) unless there is one position for every frame; `where` is the file they come
+// from. A position may be NaN, of a frame that has none: who uses such a frame checks that.
 void check_positions(const std::vector<Position>& positions, std::int64_t frames,
                      const std::string& where);
+
+// Throws Error (input) unless the positions of frames [first, end) are finite.
+void check_finite(const std::vector<Position>& positions, std::int64_t first, std::int64_t end,
+                  const std::string& where);
 
 // Energy and wavelength of a photon: E = h c / wavelength (CODATA 2018, exact).
 double wavelength_m(double energy_ev);

@@ -1,5 +1,7 @@
 #include "kernels/allocator.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
@@ -9,6 +11,7 @@ namespace ptynet {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
 std::size_t round_up(std::size_t bytes) {
   return std::max(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
@@ -21,8 +24,14 @@ std::size_t bytes_of(const Shape& shape, DType type) {
 }  // namespace
 
 std::shared_ptr<void> allocate_host_memory(std::size_t bytes) {
-  void* memory = std::aligned_alloc(kAlignment, round_up(bytes));
+  // Blocks of megabytes ask for huge pages: a network walks through all of its arena at every call.
+  const bool huge = bytes >= kHugePage;
+  const std::size_t size = huge ? (bytes + kHugePage - 1) / kHugePage * kHugePage : round_up(bytes);
+  void* memory = size < bytes ? nullptr : std::aligned_alloc(huge ? kHugePage : kAlignment, size);
   if (memory == nullptr) fail_runtime("out of memory: ", bytes, " bytes could not be allocated");
+#ifdef MADV_HUGEPAGE
+  if (huge) madvise(memory, size, MADV_HUGEPAGE);  // advice: no matter if it is not taken
+#endif
   return {memory, [](void* p) { std::free(p); }};
 }
 
@@ -132,13 +141,13 @@ Array Arena::allocate(const Shape& shape, DType type) {
       fail_runtime("the arena was planned for ", state_->slab.bytes(), " bytes, found ",
                    offset + bytes, " in use: the sequence of operations has changed");
     }
-    memory = state_->slab.slice(static_cast<std::int64_t>(offset), static_cast<std::int64_t>(bytes));
+    memory =
+        state_->slab.slice(static_cast<std::int64_t>(offset), static_cast<std::int64_t>(bytes));
   }
   void* data = memory.data();
   const Device device = memory.device();
-  std::shared_ptr<void> lease(data, [state = state_, memory, offset, bytes](void*) {
-    state->give_back(offset, bytes);
-  });
+  std::shared_ptr<void> lease(
+      data, [state = state_, memory, offset, bytes](void*) { state->give_back(offset, bytes); });
   return Array::view(data, shape, type, device, std::move(lease));
 }
 

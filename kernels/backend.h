@@ -97,7 +97,7 @@ class Backend {
   // Records what `work` asks for instead of doing it. Operands must outlive the Replay.
   virtual std::unique_ptr<Replay> record(const std::function<void()>& work) = 0;
   virtual void synchronize() = 0;
-  virtual std::unique_ptr<Event> event() = 0;                       // after all work so far
+  virtual std::unique_ptr<Event> event() = 0;  // after all work so far
   virtual double seconds_between(const Event& from, const Event& to) = 0;
   virtual void copy(const Array& from, Array& to) = 0;  // between host and device, or within
   // Scratch bytes this convolution would need besides its operands.

@@ -90,9 +90,8 @@ class CheckBackend final : public Backend {
   }
   void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                       Array& y) override {
-    both("random_uniform", y, [&](Backend& b, Array& out) {
-      b.random_uniform(seed, stream, low, high, out);
-    });
+    both("random_uniform", y,
+         [&](Backend& b, Array& out) { b.random_uniform(seed, stream, low, high, out); });
   }
   void conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o,
               Array& y) override {

@@ -92,8 +92,8 @@ PTYNET_HOST_DEVICE inline std::int64_t stitch_units(double v) {
 // are one convolution of taps() window positions, over extent + taps - 1 places q, with stride^2
 // times the channels, spread out afterwards. (ConvTranspose2d of PyTorch, output_padding 0.)
 struct TransposedAxis {
-  std::int64_t extent;   // input pixels
-  std::int64_t kernel;   // taps of the transposed kernel
+  std::int64_t extent;  // input pixels
+  std::int64_t kernel;  // taps of the transposed kernel
   std::int64_t stride;
   std::int64_t padding;
 

@@ -6,7 +6,8 @@
 
 namespace ptynet {
 
-Shape::Shape(std::initializer_list<std::int64_t> extents) : Shape(extents.begin(), extents.size()) {}
+Shape::Shape(std::initializer_list<std::int64_t> extents)
+    : Shape(extents.begin(), extents.size()) {}
 
 Shape::Shape(const std::int64_t* extents, std::size_t rank) : rank_(rank) {
   if (rank > kMaxRank) fail_input("an array has at most ", kMaxRank, " dimensions, found ", rank);

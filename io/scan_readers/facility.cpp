@@ -79,7 +79,9 @@ void read_product(const Hdf5Reader& reader, const ScanRequest& request, ScanFile
     fail_input(reader.path().string(), ": expected as many probe_position_x_m as ..y_m, found ",
                x.size(), " and ", y.size());
   }
-  for (std::size_t k = 0; k < x.size(); ++k) scan.positions.push_back({y[k], x[k]});
+  for (std::size_t k = 0; request.own_positions && k < x.size(); ++k) {
+    scan.positions.push_back({y[k], x[k]});
+  }
   scan.position_unit = PositionUnit::kMetre;
   scan.positions_are_centers = true;
   if (reader.is_dataset("/probe_position_indexes")) {

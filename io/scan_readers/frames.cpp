@@ -52,6 +52,15 @@ DType frame_type(const Hdf5Type& type, const std::string& where) {
   fail_input(where, ": expected frames of integers or floats, found ", to_string(type));
 }
 
+// The largest value of a signed type of 1 or 2 bytes becomes that of i32, which `values` now are.
+void keep_largest(std::size_t stored_bytes, Array& values) {
+  if (values.dtype() != DType::kI32 || stored_bytes > 2) return;
+  const std::int32_t largest = stored_bytes == 1 ? std::numeric_limits<std::int8_t>::max()
+                                                 : std::numeric_limits<std::int16_t>::max();
+  auto* all = values.data<std::int32_t>();
+  std::replace(all, all + values.elements(), largest, std::numeric_limits<std::int32_t>::max());
+}
+
 class Hdf5Frames final : public FrameSource {
  public:
   Hdf5Frames(Hdf5Dataset dataset, Leading leading)
@@ -66,6 +75,13 @@ class Hdf5Frames final : public FrameSource {
 
   Array read(std::int64_t first, std::int64_t n) override {
     check_range(first, n, shape_.count, dataset_.where());
+    Array out = read_as_stored(first, n);
+    keep_largest(dataset_.type().bytes, out);
+    return out;
+  }
+
+ private:
+  Array read_as_stored(std::int64_t first, std::int64_t n) {
     const Shape out_shape{n, shape_.height, shape_.width};
     const std::size_t rank = dataset_.shape().size();
     if (rank == 2) return dataset_.read(type_, 0, n * shape_.height).reshape(out_shape);
@@ -84,7 +100,6 @@ class Hdf5Frames final : public FrameSource {
     return out;
   }
 
- private:
   Hdf5Dataset dataset_;
   Leading leading_;
   FrameShape shape_;
@@ -199,6 +214,7 @@ class NpyFrames final : public FrameSource {
     const bool wide = header_.type.size == 8 && type_ != DType::kF32;
     if (!wide) {
       convert_elements(stored, header_.type, out, where);
+      keep_largest(header_.type.size, out);
       return out;
     }
     Array values = Array::host(out.shape(), DType::kF64);

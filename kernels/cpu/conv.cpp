@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -36,8 +37,8 @@ struct ConvolutionStep {
                   const dnnl::convolution_forward::primitive_desc& description, const void* x,
                   const float* weights, const float* bias, void* y, void* scratchpad) {
     const dnnl::memory user = bound_memory(user_weights(problem), weights);
-    packed = Array::host({static_cast<std::int64_t>(description.weights_desc().get_size())},
-                         DType::kU8);
+    packed =
+        Array::host({static_cast<std::int64_t>(description.weights_desc().get_size())}, DType::kU8);
     const dnnl::memory ordered = bound_memory(description.weights_desc(), packed.data());
     reorder = BoundPrimitive(dnnl::reorder(user, ordered));
     reorder.bind(DNNL_ARG_FROM, user);
@@ -63,26 +64,50 @@ std::int64_t scratchpad_bytes(const dnnl::convolution_forward::primitive_desc& d
   return static_cast<std::int64_t>(description.scratchpad_desc().get_size());
 }
 
-// Rearranges a transposed convolution's weights [ci, kh, kw, co / g] into those of the one
-// convolution that computes all output phases (TransposedAxis): output channels in the order
-// [g][phase row][phase column][co / g], window position u holding tap t = taps - 1 - u.
+// oneDNN has slow code for groups of a few outputs (bf16: 117 us where a dense layer takes 13). As
+// one dense convolution with zeros between the groups they are faster; true depthwise ones have
+// code of their own.
+std::int64_t groups_to_run(std::int64_t ci, std::int64_t co, std::int64_t groups) {
+  const bool depthwise = ci == groups && co == groups;
+  return co / groups < 8 && !depthwise ? 1 : groups;
+}
+
+// [co, kh, kw, ci / groups] -> [co, kh, kw, ci], zero outside of the output's group.
+void ungroup_weights(const Array& w, std::int64_t groups, const float* from, float* to) {
+  const std::int64_t ci_group = w.shape()[3];
+  const std::int64_t taps = w.shape()[1] * w.shape()[2];
+  const std::int64_t co_group = w.shape()[0] / groups;
+  std::fill_n(to, w.elements() * groups, 0.0F);
+  for (std::int64_t tap = 0; tap < w.shape()[0] * taps; ++tap) {
+    const std::int64_t group = tap / taps / co_group;
+    std::copy_n(from + tap * ci_group, ci_group, to + (tap * groups + group) * ci_group);
+  }
+}
+
+// Rearranges a transposed convolution's weights [ci, kh, kw, co / groups] into those of the one
+// convolution, in `parts` groups, that computes all output phases (TransposedAxis): output channels
+// in the order [part][phase row][phase column][co / parts], window position u holding tap
+// t = taps - 1 - u. `parts` is `groups`, or 1 with zeros between the groups.
 struct PhaseWeights {
-  std::int64_t ci, co, kh, kw, groups, stride, taps_h, taps_w;
+  std::int64_t ci, co, kh, kw, groups, parts, stride, taps_h, taps_w;
+
+  // Weight from input i to output c at a tap of the transposed kernel.
+  float weight(const float* w, std::int64_t i, std::int64_t c, std::int64_t row,
+               std::int64_t column) const {
+    const std::int64_t co_group = co / groups;
+    if (row >= kh || column >= kw || i / (ci / groups) != c / co_group) return 0.0F;
+    return w[((i * kh + row) * kw + column) * co_group + c % co_group];
+  }
 
   void pack(const float* w, float* packed) const {
-    const std::int64_t ci_group = ci / groups;
-    const std::int64_t co_group = co / groups;
-    for (std::int64_t g = 0; g < groups; ++g) {
+    for (std::int64_t part = 0; part < parts; ++part) {
       for (std::int64_t phase = 0; phase < stride * stride; ++phase) {
-        for (std::int64_t c = 0; c < co_group; ++c) {
+        for (std::int64_t c = part * co / parts; c < (part + 1) * co / parts; ++c) {
           for (std::int64_t u = 0; u < taps_h * taps_w; ++u) {
             const std::int64_t row = stride * (taps_h - 1 - u / taps_w) + phase / stride;
             const std::int64_t column = stride * (taps_w - 1 - u % taps_w) + phase % stride;
-            const bool inside = row < kh && column < kw;
-            for (std::int64_t i = 0; i < ci_group; ++i) {
-              const std::int64_t input = g * ci_group + i;
-              *packed++ =
-                  inside ? w[((input * kh + row) * kw + column) * co_group + c] : 0.0F;
+            for (std::int64_t i = part * ci / parts; i < (part + 1) * ci / parts; ++i) {
+              *packed++ = weight(w, i, c, row, column);
             }
           }
         }
@@ -91,28 +116,28 @@ struct PhaseWeights {
   }
 
   void pack_bias(const float* b, float* packed) const {
-    const std::int64_t co_group = co / groups;
-    for (std::int64_t g = 0; g < groups; ++g) {
+    for (std::int64_t part = 0; part < parts; ++part) {
       for (std::int64_t phase = 0; phase < stride * stride; ++phase) {
-        for (std::int64_t c = 0; c < co_group; ++c) *packed++ = b[g * co_group + c];
+        packed = std::copy_n(b + part * co / parts, co / parts, packed);
       }
     }
   }
 };
 
-// Spreads the phases over the output: places [n, qh, qw, g, s, s, co / g] -> y [n, oh, ow, co].
+// Spreads the phases over the output: places [n, qh, qw, part, s, s, co / part] -> y [n, oh, ow,
+// co].
 struct PhaseSpread {
   TransposedAxis rows, columns;
-  std::int64_t n, groups, co;
+  std::int64_t n, parts, co;
 
-  // Elements of a chunk (co / g) are moved together; Bytes is their size when known beforehand.
+  // Elements of a chunk (co / parts) are moved together; Bytes is their size when known beforehand.
   template <std::size_t Bytes>
   void run_sized(const char* places, char* y, std::size_t chunk_bytes) const {
     const std::int64_t oh = rows.outputs();
     const std::int64_t ow = columns.outputs();
     const std::int64_t stride = rows.stride;
     const auto chunk = static_cast<std::int64_t>(Bytes > 0 ? Bytes : chunk_bytes);
-    const std::int64_t place_bytes = groups * stride * stride * chunk;
+    const std::int64_t place_bytes = parts * stride * stride * chunk;
     const std::int64_t first_place = columns.padding / stride;
     const std::int64_t first_phase = columns.padding % stride;
 #pragma omp parallel for collapse(2)
@@ -120,12 +145,13 @@ struct PhaseSpread {
       for (std::int64_t o = 0; o < oh; ++o) {
         const std::int64_t q = (o + rows.padding) / stride;
         const std::int64_t phase = (o + rows.padding) % stride;
-        const char* place = places + ((image * rows.places() + q) * columns.places() + first_place) *
-                                         place_bytes + phase * stride * chunk;
-        char* to = y + (image * oh + o) * ow * groups * chunk;
+        const char* place =
+            places + ((image * rows.places() + q) * columns.places() + first_place) * place_bytes +
+            phase * stride * chunk;
+        char* to = y + (image * oh + o) * ow * parts * chunk;
         std::int64_t r = first_phase;
         for (std::int64_t p = 0; p < ow; ++p) {
-          for (std::int64_t g = 0; g < groups; ++g) {
+          for (std::int64_t g = 0; g < parts; ++g) {
             std::memcpy(to, place + (g * stride * stride + r) * chunk,
                         Bytes > 0 ? Bytes : chunk_bytes);
             to += chunk;
@@ -142,7 +168,7 @@ struct PhaseSpread {
   void run(const void* places, void* y, std::size_t element_bytes) const {
     const auto* from = static_cast<const char*>(places);
     auto* to = static_cast<char*>(y);
-    const std::size_t chunk = static_cast<std::size_t>(co / groups) * element_bytes;
+    const std::size_t chunk = static_cast<std::size_t>(co / parts) * element_bytes;
     switch (chunk) {
       case 4:
         return run_sized<4>(from, to, chunk);
@@ -172,21 +198,21 @@ void CpuBackend::conv2d(const Array& x, const Array& w, const Array& b, const Co
   ConvolutionProblem problem = problem_of(x, w, o);
   problem.target = y.dtype();
   problem.bias = !b.empty();
+  problem.groups = groups_to_run(problem.ci, problem.co, o.groups);
+  const bool ungrouped = problem.groups != o.groups;
+  Array weights =
+      ungrouped ? Array::host({problem.co, problem.kh, problem.kw, problem.ci}, DType::kF32) : w;
   const auto description = describe_convolution(problem);
   Array scratchpad = scratch({scratchpad_bytes(description)}, DType::kU8);
   auto step = std::make_shared<ConvolutionStep>(
-      problem, description, x.data(), w.data<float>(), b.empty() ? nullptr : b.data<float>(),
+      problem, description, x.data(), weights.data<float>(), b.empty() ? nullptr : b.data<float>(),
       y.data(), scratchpad.data());
-  const std::string name = operation_name("conv2d", problem, description);
-  if (recording() && o.constant_weights) {
+  const auto prepare = [=, groups = o.groups]() mutable {
+    if (ungrouped) ungroup_weights(w, groups, w.data<float>(), weights.data<float>());
     step->reorder.run();
-    submit(name, y, [step] { step->convolution.run(); });
-  } else {
-    submit(name, y, [step] {
-      step->reorder.run();
-      step->convolution.run();
-    });
-  }
+  };
+  const std::string name = operation_name("conv2d", problem, description);
+  submit_prepared(name, y, o.constant_weights, prepare, [step] { step->convolution.run(); });
 }
 
 void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b,
@@ -194,15 +220,17 @@ void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b
   const ThreadScope scope(threads_);
   const TransposedAxis rows{x.shape()[1], w.shape()[1], o.stride, o.padding};
   const TransposedAxis columns{x.shape()[2], w.shape()[2], o.stride, o.padding};
-  const PhaseWeights phases{x.shape()[3], y.shape()[3], w.shape()[1], w.shape()[2],
-                            o.groups,     o.stride,     rows.taps(),  columns.taps()};
-  const std::int64_t channels = phases.co * o.stride * o.stride;
+  const std::int64_t channels = y.shape()[3] * o.stride * o.stride;
+  const std::int64_t parts = groups_to_run(x.shape()[3], channels, o.groups);
+  const PhaseWeights phases{x.shape()[3], y.shape()[3], w.shape()[1], w.shape()[2],  o.groups,
+                            parts,        o.stride,     rows.taps(),  columns.taps()};
   Array weights =
-      Array::host({channels, rows.taps(), columns.taps(), phases.ci / o.groups}, DType::kF32);
+      Array::host({channels, rows.taps(), columns.taps(), phases.ci / parts}, DType::kF32);
   Array bias = b.empty() ? Array() : Array::host({channels}, DType::kF32);
 
   ConvolutionProblem problem = problem_of(x, weights, o);
   problem.stride = 1;
+  problem.groups = parts;
   problem.padding_before = problem.padding_after = rows.taps() - 1;
   problem.target = y.dtype();
   problem.bias = !b.empty();
@@ -213,28 +241,20 @@ void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b
       problem, description, x.data(), weights.data<float>(),
       b.empty() ? nullptr : bias.data<float>(), places.data(), scratchpad.data());
 
-  auto prepare = [step, phases, weights, bias, from = w.data<float>(),
+  const auto prepare = [step, phases, weights, bias, from = w.data<float>(),
                         bias_from = b.empty() ? nullptr : b.data<float>()]() mutable {
     phases.pack(from, weights.data<float>());
     if (bias_from != nullptr) phases.pack_bias(bias_from, bias.data<float>());
     step->reorder.run();
   };
-  const PhaseSpread spread{rows, columns, problem.n, o.groups, phases.co};
+  const PhaseSpread spread{rows, columns, problem.n, parts, phases.co};
   const auto compute = [step, spread, from = places.data(), to = y.data(),
                         bytes = size_of(y.dtype()), bias] {
     step->convolution.run();
     spread.run(from, to, bytes);
   };
   const std::string name = operation_name("conv_transpose2d", problem, description);
-  if (recording() && o.constant_weights) {
-    prepare();
-    submit(name, y, compute);
-  } else {
-    submit(name, y, [prepare, compute]() mutable {
-      prepare();
-      compute();
-    });
-  }
+  submit_prepared(name, y, o.constant_weights, prepare, compute);
 }
 
 }  // namespace ptynet::cpu

@@ -86,6 +86,19 @@ void CpuBackend::submit(std::string_view operation, const Array& shown, Step ste
   step();
 }
 
+void CpuBackend::submit_prepared(std::string_view operation, const Array& shown, bool constant,
+                                 const Step& prepare, const Step& compute) {
+  if (recording() && constant) {
+    prepare();
+    submit(operation, shown, compute);
+    return;
+  }
+  submit(operation, shown, [prepare, compute] {
+    prepare();
+    compute();
+  });
+}
+
 Array CpuBackend::scratch(const Shape& shape, DType type) {
   Array memory = allocator_->allocate(shape, type);
   if (recording() && allocator_ == &pool_) recording_->keep(memory);
@@ -125,9 +138,8 @@ void CpuBackend::copy(const Array& from, Array& to) {
     std::memcpy(to.data(), from.data(), bytes);
     return;
   }
-  submit("copy", to, [source = from.data(), target = to.data(), bytes] {
-    std::memcpy(target, source, bytes);
-  });
+  submit("copy", to,
+         [source = from.data(), target = to.data(), bytes] { std::memcpy(target, source, bytes); });
 }
 
 void CpuBackend::random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,

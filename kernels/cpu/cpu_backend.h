@@ -50,8 +50,7 @@ class CpuBackend final : public Backend {
   void upsample_bilinear2d(const Array& x, std::int64_t scale, Array& y) override;
   void add(const Array& a, const Array& b, Array& y) override;
   void concat_channels(std::span<const Array> parts, Array& y) override;
-  void input_rule(const Array& frames, const Array& mask, const InputRule& rule,
-                  Array& y) override;
+  void input_rule(const Array& frames, const Array& mask, const InputRule& rule, Array& y) override;
   void output_heads(const Array& x, const OutputHead& amplitude_head, const OutputHead& phase_head,
                     Array& amplitude, Array& phase) override;
   void compose_object(const Array& amplitude, const Array& phase, Array& object) override;
@@ -65,6 +64,9 @@ class CpuBackend final : public Backend {
   using Step = std::function<void()>;
   // Does the step now, or adds it to the recording under way.
   void submit(std::string_view operation, const Array& shown, Step step);
+  // A step with weights to prepare: once when it is recorded with constant ones, else every time.
+  void submit_prepared(std::string_view operation, const Array& shown, bool constant,
+                       const Step& prepare, const Step& compute);
   // Scratch memory for a step; a recording that is not planned by an arena keeps it alive.
   Array scratch(const Shape& shape, DType type);
   // A convolution with so few outputs that it pays to compute its taps as channels (thin_conv.cpp).

@@ -86,8 +86,17 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution
   dnnl::primitive_attr attributes = user_scratchpad();
   attributes.set_post_ops(operations);
 #if DNNL_VERSION_MAJOR >= 3
-  return {onednn_engine(), dnnl::prop_kind::forward_inference, algorithm::convolution_direct,
-          source, weights, bias, target, strides, before, after, attributes};
+  return {onednn_engine(),
+          dnnl::prop_kind::forward_inference,
+          algorithm::convolution_direct,
+          source,
+          weights,
+          bias,
+          target,
+          strides,
+          before,
+          after,
+          attributes};
 #else
   const dnnl::convolution_forward::desc operation(dnnl::prop_kind::forward_inference,
                                                   algorithm::convolution_direct, source, weights,
@@ -102,8 +111,17 @@ dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int
   const dnnl::memory::desc source({x[0], x[3], x[1], x[2]}, onednn_type(type), Tag::nhwc);
   const dnnl::memory::desc target({x[0], x[3], x[1] / kernel, x[2] / kernel}, onednn_type(type),
                                   Tag::nhwc);
-  return {onednn_engine(), dnnl::prop_kind::forward_inference, algorithm::pooling_max, source,
-          target, {kernel, kernel}, {kernel, kernel}, {0, 0}, {0, 0}, {0, 0}, user_scratchpad()};
+  return {onednn_engine(),
+          dnnl::prop_kind::forward_inference,
+          algorithm::pooling_max,
+          source,
+          target,
+          {kernel, kernel},
+          {kernel, kernel},
+          {0, 0},
+          {0, 0},
+          {0, 0},
+          user_scratchpad()};
 }
 #else
 dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int64_t kernel,
@@ -111,9 +129,16 @@ dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int
   const dnnl::memory::desc source({x[0], x[3], x[1], x[2]}, onednn_type(type), Tag::nhwc);
   const dnnl::memory::desc target({x[0], x[3], x[1] / kernel, x[2] / kernel}, onednn_type(type),
                                   Tag::nhwc);
-  return {{dnnl::prop_kind::forward_inference, algorithm::pooling_max, source, target,
-           {kernel, kernel}, {kernel, kernel}, {0, 0}, {0, 0}},
-          user_scratchpad(), onednn_engine()};
+  return {{dnnl::prop_kind::forward_inference,
+           algorithm::pooling_max,
+           source,
+           target,
+           {kernel, kernel},
+           {kernel, kernel},
+           {0, 0},
+           {0, 0}},
+          user_scratchpad(),
+          onednn_engine()};
 }
 #endif
 
@@ -123,11 +148,16 @@ dnnl::resampling_forward::primitive_desc describe_upsampling(const Shape& x, std
   const dnnl::memory::desc target({x[0], x[3], x[1] * scale, x[2] * scale}, onednn_type(type),
                                   Tag::nhwc);
 #if DNNL_VERSION_MAJOR >= 3
-  return {onednn_engine(), dnnl::prop_kind::forward_inference, algorithm::resampling_linear, source,
-          target, user_scratchpad()};
+  return {onednn_engine(),
+          dnnl::prop_kind::forward_inference,
+          algorithm::resampling_linear,
+          source,
+          target,
+          user_scratchpad()};
 #else
   return {{dnnl::prop_kind::forward_inference, algorithm::resampling_linear, source, target},
-          user_scratchpad(), onednn_engine()};
+          user_scratchpad(),
+          onednn_engine()};
 #endif
 }
 

@@ -117,9 +117,9 @@ void CpuBackend::input_rule(const Array& frames, const Array& mask, const InputR
 #pragma omp for
                    for (std::int64_t part = 0; part < n * parts; ++part) {
                      const FramePart r = run(part);
-                     largest[part] = largest_count(
-                         in + r.first, good == nullptr ? nullptr : good + r.in_frame,
-                         r.last - r.first);
+                     largest[part] =
+                         largest_count(in + r.first, good == nullptr ? nullptr : good + r.in_frame,
+                                       r.last - r.first);
                    }
                  }
 #pragma omp for
@@ -202,7 +202,8 @@ void CpuBackend::far_field_intensity(const Array& object, const Array& probe, Ar
                transform.run(wave, wave);
                for (std::int64_t r = 0; r < h; ++r) {  // zero frequency to the centre, N/2
                  float* to = intensity + (r + h / 2) % h * w;
-                 for (std::int64_t c = 0; c < w; ++c) to[(c + w / 2) % w] += std::norm(wave[r * w + c]);
+                 for (std::int64_t c = 0; c < w; ++c)
+                   to[(c + w / 2) % w] += std::norm(wave[r * w + c]);
                }
              }
            }

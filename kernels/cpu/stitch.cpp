@@ -10,7 +10,7 @@ namespace {
 
 // A patch moved by a fraction of a pixel covers one row and one column more than itself.
 struct Footprint {
-  std::int64_t row, column;        // first canvas pixel
+  std::int64_t row, column;          // first canvas pixel
   double row_weight, column_weight;  // share of the next row, of the next column
 };
 

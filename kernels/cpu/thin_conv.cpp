@@ -80,8 +80,8 @@ void CpuBackend::thin_conv2d(const Array& x, const Array& w, const Array& b, con
   Array weights = Array::host({thin.planes(), thin.ci}, DType::kF32);
   Array planes = scratch({thin.planes(), pixels}, DType::kF32);
   Array sums = scratch({thin.n * thin.output_rows(), thin.co * thin.output_columns()}, DType::kF32);
-  Array scratchpad = scratch(
-      {static_cast<std::int64_t>(description.scratchpad_desc().get_size())}, DType::kU8);
+  Array scratchpad =
+      scratch({static_cast<std::int64_t>(description.scratchpad_desc().get_size())}, DType::kU8);
   auto product = std::make_shared<BoundPrimitive>(dnnl::matmul(description));
   product->bind(DNNL_ARG_SRC, bound_memory(description.src_desc(), weights.data()));
   product->bind(DNNL_ARG_WEIGHTS, bound_memory(description.weights_desc(), x.data()));
@@ -106,15 +106,7 @@ void CpuBackend::thin_conv2d(const Array& x, const Array& w, const Array& b, con
   };
   const std::string name = text("conv2d ", thin.kernel, "x", thin.kernel, " ", thin.ci, "->",
                                 thin.co, thin.groups > 1 ? " grouped" : "", " (taps as channels)");
-  if (recording() && o.constant_weights) {
-    prepare();
-    submit(name, y, compute);
-  } else {
-    submit(name, y, [prepare, compute] {
-      prepare();
-      compute();
-    });
-  }
+  submit_prepared(name, y, o.constant_weights, prepare, compute);
 }
 
 }  // namespace ptynet::cpu

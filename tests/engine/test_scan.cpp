@@ -420,6 +420,12 @@ TEST_CASE("positions that do not fit the frames are refused") {
   broken[7] = std::numeric_limits<double>::quiet_NaN();
   options.positions = write(folder, "broken.npy", broken, {6, 2});
   contains(message_of(options), "position of frame 3");
+  contains(message_of(options), "leave the frame out with --frames");
+  options.frames = {0, 3};
+  CHECK(Scan::open(options).positions_px().size() == 3);
+  options.frames = {3, 5};
+  contains(message_of(options), "position of frame 3");
+  options.frames.reset();
   options.positions = write<double>(folder, "wide.npy", std::vector<double>(24, 1), {6, 4});
   contains(message_of(options), "6 x 4");
   options.raster = {2, 3};

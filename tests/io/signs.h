@@ -49,26 +49,40 @@ inline std::string python() {
   return chosen != nullptr && *chosen != '\0' ? chosen : "/usr/bin/python3";
 }
 
-// The files of all formats, made once for all test cases; empty when there is no h5py.
+// The files of all formats as make_signs.py makes them with `arguments`, in `folder`;
+// empty when there is no h5py.
+inline std::filesystem::path make_signs(const TemporaryFolder& folder,
+                                        const std::string& arguments = "") {
+  if (std::system((python() + " -c 'import h5py, numpy' 2>/dev/null").c_str()) != 0) return {};
+  const std::string script = std::string(PTYNET_SOURCE_DIR) + "/tests/golden/make_signs.py";
+  const std::string command =
+      python() + " -B " + script + " " + folder.path().string() + " " + arguments;
+  if (std::system(command.c_str()) != 0) FAIL("failed: " << command);
+  return folder.path();
+}
+
+// The small scene, made once for all test cases of a program.
 inline const std::filesystem::path& signs_folder() {
   static const TemporaryFolder folder;
-  static const std::filesystem::path made = [] {
-    if (std::system((python() + " -c 'import h5py, numpy' 2>/dev/null").c_str()) != 0) {
-      return std::filesystem::path();
-    }
-    const std::string script = std::string(PTYNET_SOURCE_DIR) + "/tests/golden/make_signs.py";
-    const std::string command = python() + " -B " + script + " " + folder.path().string();
-    if (std::system(command.c_str()) != 0) FAIL("failed: " << command);
-    return folder.path();
-  }();
+  static const std::filesystem::path made = make_signs(folder);
   return made;
 }
 
-#define PTYNET_NEED_SIGNS()                                                                \
-  if (ptynet::tests::signs_folder().empty()) {                                             \
+// The scene that the demo's network can see, with the demo's probe.
+inline const std::filesystem::path& demo_signs_folder() {
+  static const TemporaryFolder folder;
+  static const std::filesystem::path made =
+      make_signs(folder, "--probe " + std::string(PTYNET_SOURCE_DIR) + "/examples/demo/scan.cxi");
+  return made;
+}
+
+#define PTYNET_NEED_FOLDER_OF_SIGNS(folder)                                                \
+  if ((folder).empty()) {                                                                  \
     WARN("SKIPPED: needs Python with numpy and h5py; set PTYNET_TEST_PYTHON to such one"); \
     return;                                                                                \
   }
+#define PTYNET_NEED_SIGNS() PTYNET_NEED_FOLDER_OF_SIGNS(ptynet::tests::signs_folder())
+#define PTYNET_NEED_DEMO_SIGNS() PTYNET_NEED_FOLDER_OF_SIGNS(ptynet::tests::demo_signs_folder())
 
 // Frames of any type.
 inline std::vector<double> as_doubles(const Array& values) {

@@ -118,8 +118,10 @@ TEST_CASE("Scan: hostile files are one error", "[scan]") {
                     Contains("found 1 dimensions"));
   Array broken = Array::zeros({4, 3}, DType::kF64);
   broken.data<double>()[6] = std::nan("");
-  CHECK_THROWS_WITH(open_scan(write_cxi("nan.cxi", frames, broken)),
-                    Contains("the position of frame 2 is not a number"));
+  const ScanFile unplaced = open_scan(write_cxi("nan.cxi", frames, broken));
+  CHECK_NOTHROW(check_finite(unplaced.positions, 0, 2, "nan.cxi"));
+  CHECK_THROWS_WITH(check_finite(unplaced.positions, 1, 4, "nan.cxi"),
+                    Contains("nan.cxi: the position of frame 2 is not a number"));
   const auto size = std::filesystem::file_size(folder / "good.cxi");
   for (std::uintmax_t length = 0; length < size; length += 97) {
     std::filesystem::copy_file(folder / "good.cxi", folder / "cut.cxi",
@@ -214,7 +216,6 @@ TEST_CASE("Scan: 64-bit counts keep what marks a dead pixel", "[scan]") {
       "a = np.zeros((2, 4, 4), np.uint64); a[1, 2, 3] = 2**64 - 1; a[1, 0, 0] = 70000\n"
       "np.save(sys.argv[1] + '/u.npy', a)\n"
       "b = a.astype(np.int64); b[0, 0, 0] = -2**40; np.save(sys.argv[1] + '/i.npy', b)\n"
-      "np.save(sys.argv[1] + '/s.npy', a.astype(np.int16))\n"
       "h5py.File(sys.argv[1] + '/u.h5', 'w')['f'] = a\n";
   std::ofstream(folder / "make.py") << python;
   REQUIRE(std::system(
@@ -229,7 +230,33 @@ TEST_CASE("Scan: 64-bit counts keep what marks a dead pixel", "[scan]") {
   }
   const Array low = open_scan({folder / "i.npy", ""}).frames->read(0, 1);
   CHECK(low.data<std::int32_t>()[0] == std::numeric_limits<std::int32_t>::min());
-  CHECK(open_scan({folder / "s.npy", ""}).frames->dtype() == DType::kI32);
+}
+
+TEST_CASE("Scan: the largest value of a small signed type stays the largest", "[scan]") {
+  PTYNET_NEED_SIGNS();
+  const TemporaryFolder folder;
+  const std::string python =
+      "import sys, numpy as np, h5py\n"
+      "for bits in (8, 16):\n"
+      "    a = np.zeros((2, 4, 4), 'i%d' % (bits // 8)); top = 2**(bits - 1) - 1\n"
+      "    a[1, 2, 3] = top; a[1, 2, 2] = top - 1; a[1, 0, 0] = -1\n"
+      "    np.save(sys.argv[1] + '/i%d.npy' % bits, a)\n"
+      "    h5py.File(sys.argv[1] + '/i%d.h5' % bits, 'w')['f'] = a\n";
+  std::ofstream(folder / "make.py") << python;
+  REQUIRE(std::system(
+              (tests::python() + " " + (folder / "make.py").string() + " " + folder.path().string())
+                  .c_str()) == 0);
+  for (const auto& [file, data, top] : {std::tuple{"i8.npy", "", 127},
+                                        {"i16.npy", "", 32767},
+                                        {"i8.h5", "f", 127},
+                                        {"i16.h5", "f", 32767}}) {
+    INFO(file);
+    const Array one = open_scan({folder / file, data}).frames->read(1, 1);
+    REQUIRE(one.dtype() == DType::kI32);
+    CHECK(one.data<std::int32_t>()[11] == std::numeric_limits<std::int32_t>::max());
+    CHECK(one.data<std::int32_t>()[10] == top - 1);
+    CHECK(one.data<std::int32_t>()[0] == -1);
+  }
 }
 
 TEST_CASE("Scan: real files", "[scan]") {
