@@ -20,7 +20,8 @@ enum class Leading {
 
 // Frames of one dataset: [N, H, W], [H, W] (one frame) or four dimensions.
 // Integers of 8 bytes become u32 or i32, the nearest value that fits; signed ones of 1 or 2 bytes
-// i32, their largest value i32's largest, so that a fault marked by it is still seen; floats f32. Throws Error (input) when it holds no frames, or none that could be images.
+// i32, their largest value i32's largest, so that a fault marked by it is still seen; floats f32.
+// Throws Error (input) when it holds no frames, or none that could be images.
 std::shared_ptr<FrameSource> hdf5_frames(const Hdf5Dataset& dataset, Leading leading);
 
 // The frames of several datasets one after the other, only one of which is open at a time.

@@ -131,6 +131,9 @@ TEST_CASE("the PETRA III file is read with mask, geometry and positions in metre
   Scan scan = Scan::open(options);
   CHECK(scan.count() == known["frames"][0]);
   CHECK(scan.file().near_field);
+  // Geometry of the command line is judged too: at 4 m the field of view is wide enough.
+  options.distance_m = 4;
+  CHECK_FALSE(Scan::open(options).file().near_field);
 
   std::int64_t good = 0;
   const auto* mask = scan.mask().data<std::uint8_t>();
@@ -437,6 +440,75 @@ TEST_CASE("positions that do not fit the frames are refused") {
   contains(message_of(options), "6 frames, found 2x4");
   options.raster_step_px.reset();
   contains(message_of(options), "only one of them");
+}
+
+namespace {
+
+// A CXI file of 4 frames of 8 x 8 whose own positions are `moves`.
+std::string cxi(const TemporaryFolder& folder, const Array& moves) {
+  const std::filesystem::path path = folder / "scan.cxi";
+  io::Hdf5Writer writer(path);
+  writer.write("/cxi_version", Array::copy_of<std::int32_t>({160}, {1}));
+  for (const char* group : {"/entry_1", "/entry_1/data_1", "/entry_1/instrument_1",
+                            "/entry_1/instrument_1/detector_1", "/entry_1/instrument_1/source_1"}) {
+    writer.group(group);
+  }
+  writer.write("/entry_1/data_1/data", Array::zeros({4, 8, 8}, DType::kU16));
+  writer.write("/entry_1/data_1/translation", moves);
+  const auto number = [&](const std::string& name, double value) {
+    writer.write("/entry_1/instrument_1/" + name, Array::copy_of<double>({value}, {1}));
+  };
+  number("detector_1/distance", 2);
+  number("detector_1/x_pixel_size", 75e-6);
+  number("detector_1/y_pixel_size", 75e-6);
+  number("source_1/wavelength", io::wavelength_m(8000));
+  writer.commit();
+  return path.string();
+}
+
+}  // namespace
+
+TEST_CASE("a file whose own positions cannot be used takes others") {
+  const TemporaryFolder folder;
+  ScanOptions options;
+  options.path = cxi(folder, Array::zeros({3, 2}, DType::kF64));
+  contains(message_of(options), "found 2 columns");
+  options.positions = write<double>(folder, "p.npy", {0, 0, 0, 5, 5, 0, 5, 5}, {4, 2});
+  options.positions_unit = io::PositionUnit::kPixel;
+  check_position(Scan::open(options), 3, 5, 5);
+  options.positions.clear();
+  options.positions_unit.reset();
+  options.raster = {2, 2};
+  options.raster_step_px = 3;
+  check_position(Scan::open(options), 3, 3, 3);
+}
+
+TEST_CASE("geometry: the command line before the positions' file before the scan") {
+  const TemporaryFolder folder;
+  ScanOptions options;
+  options.path = cxi(folder, Array::zeros({4, 3}, DType::kF64));
+  const double length = 1.2398419843320025e-6 / (8 * 75e-6);  // m eV: times distance / energy
+  CHECK((*Scan::open(options).object_pixel_m())[0] == Approx(length * 2 / 8000).epsilon(1e-9));
+
+  const std::filesystem::path product = folder / "product.h5";
+  io::Hdf5Writer writer(product);
+  writer.write("/probe_position_x_m", Array::copy_of<double>({0, 1e-6, 2e-6, 3e-6}, {4}));
+  writer.write("/probe_position_y_m", Array::copy_of<double>({0, 4e-6, 5e-6, 6e-6}, {4}));
+  writer.attribute("/", "probe_energy_eV", 10000.0);
+  writer.attribute("/", "detector_object_distance_m", 3.0);
+  writer.commit();
+  options.positions = product.string();
+  Scan scan = Scan::open(options);
+  CHECK(*scan.energy_ev() == 10000);
+  const double pixel = length * 3 / 10000;
+  CHECK((*scan.object_pixel_m())[0] == Approx(pixel).epsilon(1e-9));
+  check_position(scan, 1, 4e-6 / pixel - 4, 1e-6 / pixel - 4);
+  REQUIRE(scan.notes().size() == 2);
+  contains(scan.notes()[0], "10000 is taken, not the scan's 8000");
+  contains(scan.notes()[1], "3 is taken, not the scan's 2");
+
+  options.energy_ev = 9000;
+  CHECK((*Scan::open(options).object_pixel_m())[0] == Approx(length * 3 / 9000).epsilon(1e-9));
 }
 
 TEST_CASE("a scan without positions opens, and says so") {

@@ -4,12 +4,13 @@
 // tests/golden/make_signs.py simulates letters in amplitude and other letters in phase through the
 // demo's probe, and stores the scan in every format by h5py; the demo's network reconstructs it.
 // The score is the smaller one of two correlations (Pearson's) with the truth, of amplitude and of
-// phase, over the pixels where the probe's summed intensity is at least three tenths of its largest.
+// phase, over the pixels where the probe's summed intensity is at least three tenths of its
+// largest. Measured: 0.85 for every format (amplitude 0.88, phase 0.85; 0.82 for the detector on
+// its side), and at most 0.27 for anything wrong.
 #include <algorithm>
 #include <cmath>
 #include <complex>
 #include <functional>
-#include <iostream>
 
 #include "engine/reconstruct.h"
 #include "io/result.h"
@@ -23,7 +24,8 @@ using tests::demo_signs_folder;
 using tests::TemporaryFolder;
 using Complex = std::complex<double>;
 
-constexpr double kRight = 0.7;
+constexpr double kRight = 0.75;  // at least
+constexpr double kWrong = 0.4;   // at most
 
 // What format (0, 0) is in the truth's pixels. Formats in metres count from the scan's mean
 // position; those that name the patch's centre from N/2 further.
@@ -179,12 +181,13 @@ Score score_of(const Case& c, const Scene& scene, ReconstructOptions options) {
   return {correlation(amplitudes), correlation(phases)};
 }
 
+// One thing wrong in what a user says, as it could be in a reader.
 struct Mutation {
   std::string name;
   std::function<void(ScanOptions&)> apply;
 };
 
-std::vector<Mutation> mutations(const Case& c) {
+std::vector<Mutation> mutations(io::ZeroFrequency right) {
   std::vector<Mutation> out;
   for (const char* sign : {"+-", "-+", "--"}) {
     out.push_back(
@@ -196,34 +199,54 @@ std::vector<Mutation> mutations(const Case& c) {
     out.push_back({text("orientation ", orientation),
                    [=](ScanOptions& scan) { scan.orientation = orientation; }});
   }
-  const bool corner = c.file == "tike.npz" || c.file == "scan_1.h5";
-  out.push_back({"zero-frequency", [=](ScanOptions& scan) {
-                   scan.zero_frequency =
-                       corner ? io::ZeroFrequency::kCenter : io::ZeroFrequency::kCorner;
-                 }});
+  const auto wrong =
+      right == io::ZeroFrequency::kCorner ? io::ZeroFrequency::kCenter : io::ZeroFrequency::kCorner;
+  out.push_back({"zero-frequency", [=](ScanOptions& scan) { scan.zero_frequency = wrong; }});
   return out;
+}
+
+void check_wrong(const Case& c, const Scene& scene, io::ZeroFrequency right) {
+  for (const Mutation& mutation : mutations(right)) {
+    ReconstructOptions options = options_of(c, scene);
+    mutation.apply(options.scan);
+    const Score score = score_of(c, scene, options);
+    INFO(c.file << ", " << mutation.name << ": amplitude " << score.amplitude << ", phase "
+                << score.phase);
+    CHECK(score.smaller() < kWrong);
+  }
+}
+
+void check_right(const Case& c, const Scene& scene, const ReconstructOptions& options) {
+  const Score score = score_of(c, scene, options);
+  INFO(c.file << ": amplitude " << score.amplitude << ", phase " << score.phase);
+  CHECK(score.smaller() > kRight);
 }
 
 }  // namespace
 
-TEST_CASE("Signs: every format reconstructs upright and in place, and nothing else does",
-          "[signs]") {
+TEST_CASE("Signs: every format reconstructs upright and in place", "[signs]") {
+  PTYNET_NEED_DEMO_SIGNS();
+  const Scene scene = read_scene();
+  for (const Case& c : cases()) check_right(c, scene, options_of(c, scene));
+
+  // A detector on its side, turned upright: the positions of a CXI file are those along the stored
+  // frame's axes, and turn with it.
+  const Case upright{.file = "turned.cxi"};
+  ReconstructOptions options = options_of(upright, scene);
+  options.scan.orientation = "rotate-270";
+  options.scan.positions_order = "xy";
+  options.scan.positions_sign = "+-";
+  check_right(upright, scene, options);
+}
+
+// Every format comes to the same scan; two that differ in everything that can be wrong: metres of
+// the sample and pixels of the beam, zero frequency in the centre and in the corner.
+TEST_CASE("Signs: a wrong sign, order, orientation or zero frequency shows", "[signs]") {
   PTYNET_NEED_DEMO_SIGNS();
   const Scene scene = read_scene();
   for (const Case& c : cases()) {
-    INFO(c.file);
-    const ReconstructOptions right = options_of(c, scene);
-    const Score score = score_of(c, scene, right);
-    std::cerr << c.file << " " << score.amplitude << " " << score.phase << "\n";
-    CHECK(score.smaller() > kRight);
-    for (const Mutation& mutation : mutations(c)) {
-      INFO(mutation.name);
-      ReconstructOptions wrong = right;
-      mutation.apply(wrong.scan);
-      const Score s = score_of(c, scene, wrong);
-      std::cerr << "   " << mutation.name << " " << s.amplitude << " " << s.phase << "\n";
-      CHECK(s.smaller() < kRight);
-    }
+    if (c.file == "scan.cxi") check_wrong(c, scene, io::ZeroFrequency::kCenter);
+    if (c.file == "tike.npz") check_wrong(c, scene, io::ZeroFrequency::kCorner);
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "io/datasets.h"
 #include "io/hdf5.h"
+#include "io/near_field.h"
 #include "io/npy.h"
 #include "io/scan.h"
 #include "tests/io/signs.h"
@@ -163,9 +164,13 @@ TEST_CASE("Scan: HXN frames after the last known position are left out", "[scan]
   CHECK(scan.frames->count() == 2);
   CHECK(scan.frames->read(0, 2).shape() == Shape{2, 8, 8});
   CHECK(scan.positions[1].row == Approx(4e-6));
-  CHECK_THROWS_WITH(open_scan(dump("b.h5", {1, none, 2, 3, none, 4})), Contains("frame 1"));
-  CHECK_THROWS_WITH(open_scan(dump("c.h5", {none, none, none, none, none, none})),
-                    Contains("frame 0"));
+  // Gaps elsewhere stay, for --frames to leave out.
+  const auto unplaced = [&](const std::string& name, std::vector<double> points) {
+    const ScanFile gaps = open_scan(dump(name, std::move(points)));
+    check_finite(gaps.positions, 0, gaps.frames->count(), name);
+  };
+  CHECK_THROWS_WITH(unplaced("b.h5", {1, none, 2, 3, none, 4}), Contains("frame 1"));
+  CHECK_THROWS_WITH(unplaced("c.h5", {none, none, none, none, none, none}), Contains("frame 0"));
 }
 
 TEST_CASE("Scan: FILE:DATASET and units", "[scan]") {
@@ -257,6 +262,30 @@ TEST_CASE("Scan: the largest value of a small signed type stays the largest", "[
     CHECK(one.data<std::int32_t>()[10] == top - 1);
     CHECK(one.data<std::int32_t>()[0] == -1);
   }
+}
+
+TEST_CASE("Scan: a near field is seen in frames, not in wide steps alone", "[scan]") {
+  PTYNET_NEED_DEMO_SIGNS();
+  ScanFile scan = open_scan({tests::demo_signs_folder() / "scan.cxi", ""});
+  CHECK(!scan.near_field);
+  const std::vector<Position> own = scan.positions;
+  // The shadows move 1 px a pixel of the object. Were the steps three times as wide, they would be
+  // those of a beam three times as wide, over 200 px, in a field of view of 128 px.
+  for (Position& p : scan.positions) p = {3 * p.row, 3 * p.column};
+  judge_near_field(scan);
+  CHECK(scan.near_field);
+  CHECK_THAT(scan.near_field_reason, Contains("same shadow"));
+  // A unit mistaken by a factor of a million costs no more time than this.
+  for (Position& p : scan.positions) p = {1e6 * p.row, 1e6 * p.column};
+  judge_near_field(scan);
+  // Frames as far apart that have nothing in common: a far field without overlap.
+  for (std::size_t k = 0; k < own.size(); ++k) {
+    const Position& p = own[k * 7 % own.size()];
+    scan.positions[k] = {3 * p.row, 3 * p.column};
+  }
+  judge_near_field(scan);
+  CHECK(!scan.near_field);
+  CHECK(scan.near_field_reason.empty());
 }
 
 TEST_CASE("Scan: real files", "[scan]") {
