@@ -124,7 +124,7 @@ Tensor upsample_bilinear2d(Context& context, const Tensor& x, std::int64_t scale
 
 Tensor add(Context& context, const Tensor& a, const Tensor& b) {
   if (a.shape() != b.shape() || a.value().dtype() != b.value().dtype()) {
-    fail_input("add: expected equal shapes, found ", describe(a.value()), " and ",
+    fail_input("add: expected equal shapes and element types, found ", describe(a.value()), " and ",
                describe(b.value()));
   }
   Tensor y(context.allocate(a.shape(), a.value().dtype()));
@@ -142,8 +142,8 @@ Tensor concat_channels(Context& context, std::span<const Tensor> parts) {
     const Shape& s = part.shape();
     if (s[0] != first[0] || s[1] != first[1] || s[2] != first[2] ||
         part.value().dtype() != parts[0].value().dtype()) {
-      fail_input("concat_channels: expected parts of one size, found ", describe(parts[0].value()),
-                 " and ", describe(part.value()));
+      fail_input("concat_channels: expected parts of one size and element type, found ",
+                 describe(parts[0].value()), " and ", describe(part.value()));
     }
     channels += s[3];
     arrays.push_back(part.value());

@@ -4,7 +4,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <cmath>
 
@@ -60,21 +59,11 @@ Array uniform(const Shape& shape, float high, std::string_view name) {
   return array;
 }
 
-// The upper half of each float, which is close enough for timing.
-Array truncated(const Array& values) {
+Array as_bf16(const Array& values) {
   Array out = Array::host(values.shape(), DType::kBf16);
-  auto* to = static_cast<Bfloat16*>(out.data());
   const auto* from = values.data<float>();
-  for (std::int64_t i = 0; i < values.elements(); ++i) {
-    to[i].bits = static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(from[i]) >> 16);
-  }
+  std::transform(from, from + values.elements(), out.data<Bfloat16>(), narrow_bf16);
   return out;
-}
-
-Array on(Context& context, const Array& host) {
-  Array array = context.allocate(host.shape(), host.dtype());
-  context.backend().copy(host, array);
-  return array;
 }
 
 struct DenseConvolution {
@@ -87,9 +76,10 @@ double gflops_of(Context& context, const DenseConvolution& which, Precision prec
   const auto& [c, extent] = which;
   const Array values = uniform({n, extent, extent, c}, 1.0F, "input");
   const bool bf16 = precision == Precision::kBf16;
-  const Array x = on(context, bf16 ? truncated(values) : values);
-  const Array w = on(context, uniform({c, 3, 3, c}, 1.0F / static_cast<float>(9 * c), "weight"));
-  const Array b = on(context, uniform({c}, 1.0F, "bias"));
+  const Array x = on_device(context, bf16 ? as_bf16(values) : values);
+  const Array w =
+      on_device(context, uniform({c, 3, 3, c}, 1.0F / static_cast<float>(9 * c), "weight"));
+  const Array b = on_device(context, uniform({c}, 1.0F, "bias"));
   Array y = context.allocate(x.shape(), x.dtype());
   ConvOptions options;
   options.padding = 1;

@@ -1,6 +1,7 @@
 #include "engine/frame_prefetch.h"
 
 #include <algorithm>
+#include <system_error>
 
 #include "kernels/context.h"
 
@@ -12,8 +13,13 @@ constexpr std::size_t kReadAhead = 2;
 
 }  // namespace
 
-FramePrefetch::FramePrefetch(Scan& scan, std::int64_t batch)
-    : scan_(scan), batch_(batch), thread_([this] { read_all(); }) {}
+FramePrefetch::FramePrefetch(Scan& scan, std::int64_t batch) : scan_(scan), batch_(batch) {
+  try {
+    thread_ = std::thread([this] { read_all(); });
+  } catch (const std::system_error& problem) {
+    fail_runtime("cannot start a thread that reads frames: ", problem.what());
+  }
+}
 
 FramePrefetch::~FramePrefetch() {
   {

@@ -23,6 +23,7 @@ struct FrameBatch {
 // this lives.
 class FramePrefetch {
  public:
+  // Throws Error (runtime) when no thread can be started.
   FramePrefetch(Scan& scan, std::int64_t batch);
   ~FramePrefetch();
   FramePrefetch(const FramePrefetch&) = delete;

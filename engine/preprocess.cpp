@@ -50,16 +50,6 @@ void expect_stored(const Array& array, const Extent& stored, const char* what) {
              to_string(array.shape()));
 }
 
-// Where a value is one that photons make. Written so that NaN is not.
-template <typename T>
-bool is_count(T value) {
-  if constexpr (std::is_floating_point_v<T>) {
-    return value >= 0 && value <= std::numeric_limits<T>::max();
-  } else {
-    return value >= 0 && value != std::numeric_limits<T>::max();
-  }
-}
-
 }  // namespace
 
 std::string orientation_names() {

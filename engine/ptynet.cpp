@@ -21,12 +21,18 @@ using ptynet::Session;
 using ptynet::SessionOptions;
 using Clock = std::chrono::steady_clock;
 
-// A message kept without allocating.
+// A message kept without allocating, cut between two characters of UTF-8 where it is too long.
 struct Message {
   std::array<char, 1024> text{};
   void set(const char* what) noexcept {
-    std::strncpy(text.data(), what, text.size() - 1);
-    text.back() = '\0';
+    std::size_t length = std::strlen(what);
+    if (length >= text.size()) {
+      length = text.size() - 1;
+      const auto continues = [&](std::size_t i) { return (what[i] & 0xC0) == 0x80; };
+      while (length > 0 && continues(length)) --length;
+    }
+    std::memcpy(text.data(), what, length);
+    text[length] = '\0';
   }
 };
 
@@ -49,7 +55,17 @@ ptynet_status guarded(Message& message, Body&& body) noexcept {
   return PTYNET_FAILED;
 }
 
-ptynet::DType frame_type(ptynet_frame_type type) {
+// An enumerator as C stores it: a caller may have written any number there, which C++ must not read
+// as the enumeration.
+template <typename Enum>
+int number_of(const Enum& field) {
+  static_assert(sizeof(Enum) == sizeof(int));
+  int number = 0;
+  std::memcpy(&number, &field, sizeof number);
+  return number;
+}
+
+ptynet::DType frame_type(int type) {
   switch (type) {
     case PTYNET_U8:
       return ptynet::DType::kU8;
@@ -59,8 +75,37 @@ ptynet::DType frame_type(ptynet_frame_type type) {
       return ptynet::DType::kU32;
     case PTYNET_F32:
       return ptynet::DType::kF32;
+    default:
+      ptynet::fail_input("frame_type is PTYNET_U8, U16, U32 or F32, found ", type);
   }
-  ptynet::fail_input("frame_type is PTYNET_U8, U16, U32 or F32, found ", static_cast<int>(type));
+}
+
+ptynet::Precision precision(int number) {
+  switch (number) {
+    case PTYNET_FP32:
+      return ptynet::Precision::kFp32;
+    case PTYNET_BF16:
+      return ptynet::Precision::kBf16;
+    default:
+      ptynet::fail_input("precision is PTYNET_FP32 or PTYNET_BF16, found ", number);
+  }
+}
+
+// A caller compiled with an older, shorter struct leaves the newer fields at their defaults.
+ptynet_options complete(const ptynet_options& given) {
+  // Where the fields end that came after the first ones, so that none is read in part.
+  constexpr std::size_t kEnds[] = {offsetof(ptynet_options, mask),
+                                   offsetof(ptynet_options, mask) + sizeof given.mask,
+                                   offsetof(ptynet_options, scan_max) + sizeof given.scan_max};
+  std::size_t known = 0;
+  for (const std::size_t end : kEnds) {
+    if (given.size >= end) known = end;
+  }
+  if (known == 0) ptynet::fail_input("call ptynet_options_init() on the options first");
+  ptynet_options options;
+  ptynet_options_init(&options, sizeof options);
+  std::memcpy(&options, &given, known);
+  return options;
 }
 
 SessionOptions session_options(const ptynet_options& o, const ptynet::Architecture& architecture) {
@@ -68,12 +113,11 @@ SessionOptions session_options(const ptynet_options& o, const ptynet::Architectu
   const std::string device = o.device != nullptr ? o.device : "auto";
   options.context.device = device == "auto" ? ptynet::best_device() : ptynet::Device::parse(device);
   options.context.threads = o.threads;
-  options.precision = o.precision == PTYNET_BF16 ? ptynet::Precision::kBf16
-                                                 : ptynet::Precision::kFp32;
+  options.precision = precision(number_of(o.precision));
   options.height = o.height;
   options.width = o.width;
   options.batch = o.batch;
-  options.frame_type = frame_type(o.frame_type);
+  options.frame_type = frame_type(number_of(o.frame_type));
   ptynet::trace(architecture, o.height, o.width);  // before anything of this size is allocated
   if (o.mask != nullptr) {
     options.mask = ptynet::Array::host({o.height, o.width}, ptynet::DType::kU8);
@@ -100,8 +144,12 @@ class LatencyMeter {
     const auto count = std::min<std::size_t>(static_cast<std::size_t>(calls_), kRing);
     if (count == 0) return {};
     std::sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count));
-    return {calls_,   last_, sum_ / static_cast<double>(calls_),
-            largest_, sorted[(count - 1) / 2], sorted[(count - 1) * 99 / 100]};
+    return {calls_,
+            last_,
+            sum_ / static_cast<double>(calls_),
+            largest_,
+            sorted[(count - 1) / 2],
+            sorted[(count - 1) * 99 / 100]};
   }
 
  private:
@@ -118,6 +166,13 @@ struct Work {
   std::int64_t n = 0;
   float* amplitude = nullptr;
   float* phase = nullptr;
+};
+
+// How a call ended.
+struct Outcome {
+  ptynet_status status = PTYNET_OK;
+  double seconds = 0;
+  Message message;
 };
 
 thread_local Message open_error;
@@ -154,16 +209,16 @@ struct ptynet_session {
     return Session(architecture, file.tensors, session_options(o, architecture));
   }
 
-  ptynet_status run(const Work& todo) {
+  // By whoever holds the session: the caller while idle, the worker while submitted.
+  void run(const Work& todo, Outcome& outcome) {
     const Clock::time_point start = Clock::now();
-    const ptynet_status status = guarded(error, [&] {
+    outcome.status = guarded(outcome.message, [&] {
       if (todo.frames == nullptr || todo.amplitude == nullptr || todo.phase == nullptr) {
         ptynet::fail_input("a buffer is NULL");
       }
       session.run(todo.frames, todo.n, todo.amplitude, todo.phase);
     });
-    latency.add(std::chrono::duration<double>(Clock::now() - start).count());
-    return status;
+    outcome.seconds = std::chrono::duration<double>(Clock::now() - start).count();
   }
 
   void serve() {
@@ -172,24 +227,46 @@ struct ptynet_session {
       changed.wait(lock, [this] { return state == State::kSubmitted || state == State::kClosing; });
       if (state == State::kClosing) return;
       lock.unlock();
-      const ptynet_status status = run(work);
+      run(work, background);
       lock.lock();
-      result = status;
+      note_latency(background);
       state = State::kDone;
       changed.notify_all();
     }
   }
 
+  // With the mutex held.
+  void note_latency(const Outcome& outcome) {
+    if (outcome.status == PTYNET_OK) latency.add(outcome.seconds);
+  }
+
+  // What a call of the session's owner returns: its failures alone change the message.
+  ptynet_status report(const Outcome& outcome) {
+    if (outcome.status != PTYNET_OK) error = outcome.message;
+    return outcome.status;
+  }
+  ptynet_status refuse(ptynet_status status, const char* why) const {
+    error.set(why);
+    return status;
+  }
+
   Session session;
-  Message error;
-  LatencyMeter latency;
-  std::mutex mutex;
+  mutable Message error;  // of the caller's thread alone
+  Outcome foreground;
+  Outcome background;        // the worker's until kDone
+  mutable std::mutex mutex;  // of what follows
   std::condition_variable changed;
+  LatencyMeter latency;
   State state = State::kIdle;
   Work work;
-  ptynet_status result = PTYNET_OK;
   std::thread worker;
 };
+
+namespace {
+
+constexpr const char* kBusy = "frames were submitted and not yet waited for: call ptynet_wait()";
+
+}  // namespace
 
 extern "C" {
 
@@ -215,16 +292,9 @@ ptynet_status ptynet_open(const char* weights, const ptynet_options* options,
   }
   *session = nullptr;
   return guarded(open_error, [&] {
-    // A caller compiled with an older, shorter struct leaves the newer fields at their defaults.
-    ptynet_options o;
-    ptynet_options_init(&o, sizeof o);
-    if (options != nullptr) {
-      if (options->size < offsetof(ptynet_options, mask)) {
-        ptynet::fail_input("call ptynet_options_init() on the options first");
-      }
-      std::memcpy(&o, options, std::min(options->size, sizeof o));
-    }
-    *session = new ptynet_session(weights, o);
+    ptynet_options defaults;
+    ptynet_options_init(&defaults, sizeof defaults);
+    *session = new ptynet_session(weights, complete(options != nullptr ? *options : defaults));
   });
 }
 
@@ -235,9 +305,14 @@ ptynet_status ptynet_run(ptynet_session* session, const void* frames, int64_t n,
   if (session == nullptr) return PTYNET_BAD_INPUT;
   {
     const std::scoped_lock lock(session->mutex);
-    if (session->state != ptynet_session::State::kIdle) return PTYNET_BUSY;
+    if (session->state != ptynet_session::State::kIdle) return session->refuse(PTYNET_BUSY, kBusy);
   }
-  return session->run({frames, n, amplitude, phase});
+  session->run({frames, n, amplitude, phase}, session->foreground);
+  {
+    const std::scoped_lock lock(session->mutex);
+    session->note_latency(session->foreground);
+  }
+  return session->report(session->foreground);
 }
 
 ptynet_status ptynet_submit(ptynet_session* session, const void* frames, int64_t n,
@@ -245,7 +320,7 @@ ptynet_status ptynet_submit(ptynet_session* session, const void* frames, int64_t
   if (session == nullptr) return PTYNET_BAD_INPUT;
   {
     const std::scoped_lock lock(session->mutex);
-    if (session->state != ptynet_session::State::kIdle) return PTYNET_BUSY;
+    if (session->state != ptynet_session::State::kIdle) return session->refuse(PTYNET_BUSY, kBusy);
     session->work = {frames, n, amplitude, phase};
     session->state = ptynet_session::State::kSubmitted;
   }
@@ -256,10 +331,12 @@ ptynet_status ptynet_submit(ptynet_session* session, const void* frames, int64_t
 ptynet_status ptynet_wait(ptynet_session* session) {
   if (session == nullptr) return PTYNET_BAD_INPUT;
   std::unique_lock lock(session->mutex);
-  if (session->state == ptynet_session::State::kIdle) return PTYNET_NOTHING_TO_WAIT;
+  if (session->state == ptynet_session::State::kIdle) {
+    return session->refuse(PTYNET_NOTHING_TO_WAIT, "nothing was submitted to wait for");
+  }
   session->changed.wait(lock, [&] { return session->state == ptynet_session::State::kDone; });
   session->state = ptynet_session::State::kIdle;
-  return session->result;
+  return session->report(session->background);
 }
 
 ptynet_status ptynet_shape(const ptynet_session* session, int64_t* height, int64_t* width,
@@ -273,7 +350,9 @@ ptynet_status ptynet_shape(const ptynet_session* session, int64_t* height, int64
 }
 
 ptynet_status ptynet_get_latency(const ptynet_session* session, ptynet_latency* latency) {
-  if (session == nullptr || latency == nullptr) return PTYNET_BAD_INPUT;
+  if (session == nullptr) return PTYNET_BAD_INPUT;
+  if (latency == nullptr) return session->refuse(PTYNET_BAD_INPUT, "no place for the latencies");
+  const std::scoped_lock lock(session->mutex);
   *latency = session->latency.read();
   return PTYNET_OK;
 }

@@ -17,9 +17,9 @@ extern "C" {
 /* Codes are only ever added. */
 typedef enum ptynet_status {
   PTYNET_OK = 0,
-  PTYNET_FAILED = 1,        /* a failure while running */
-  PTYNET_BAD_INPUT = 2,     /* a file, an option or an argument that does not fit */
-  PTYNET_BUSY = 3,          /* frames were submitted and not yet waited for */
+  PTYNET_FAILED = 1,    /* a failure while running */
+  PTYNET_BAD_INPUT = 2, /* a file, an option or an argument that does not fit */
+  PTYNET_BUSY = 3,      /* frames were submitted and not yet waited for */
   PTYNET_NOTHING_TO_WAIT = 4
 } ptynet_status;
 
@@ -37,7 +37,7 @@ typedef struct ptynet_options {
   size_t size;              /* of this struct, as the caller was compiled */
   const char* device;       /* "auto", "cpu", "cuda", "cuda:N"; default "auto" */
   const char* architecture; /* name or FILE.json; NULL: the weight file's own */
-  int32_t threads;          /* of the CPU; 0: as many as the machine has */
+  int32_t threads;          /* of the CPU, at most 4096; 0: as many as the machine has */
   ptynet_precision precision;
   ptynet_frame_type frame_type; /* default PTYNET_U16 */
   int64_t height;               /* rows of a frame, px; default 128 */
@@ -48,12 +48,12 @@ typedef struct ptynet_options {
 } ptynet_options;
 
 typedef struct ptynet_latency {
-  int64_t calls;      /* since opening */
-  double last_s;      /* seconds of the last call */
-  double mean_s;      /* of all calls */
-  double largest_s;   /* of all calls */
-  double median_s;    /* of the last 1024 calls */
-  double p99_s;       /* of the last 1024 calls */
+  int64_t calls;    /* that succeeded, since opening */
+  double last_s;    /* seconds of the last of them */
+  double mean_s;    /* of all calls */
+  double largest_s; /* of all calls */
+  double median_s;  /* of the last 1024 calls */
+  double p99_s;     /* of the last 1024 calls */
 } ptynet_latency;
 
 typedef struct ptynet_session ptynet_session;
@@ -84,10 +84,12 @@ ptynet_status ptynet_wait(ptynet_session* session);
 /* Any pointer may be NULL. */
 ptynet_status ptynet_shape(const ptynet_session* session, int64_t* height, int64_t* width,
                            int64_t* batch);
+/* Submitted work counts as soon as it is done, waited for or not. */
 ptynet_status ptynet_get_latency(const ptynet_session* session, ptynet_latency* latency);
 
-/* What the session's last failing call said, one line; "" when none failed. Valid until the next
- * call on the session. */
+/* What the session's last failing call said, one line; "" when none failed (or session is NULL).
+ * Work that failed in the background speaks up in ptynet_wait(). Valid until the next call on the
+ * session. */
 const char* ptynet_last_error(const ptynet_session* session);
 
 /* Waits for work under way, then frees everything. NULL is allowed. */

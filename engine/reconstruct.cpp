@@ -1,18 +1,26 @@
 #include "engine/reconstruct.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <iomanip>
+#include <new>
+#include <stdexcept>
+#include <system_error>
 
 #include "engine/frame_prefetch.h"
 #include "engine/load_architecture.h"
 #include "engine/residual.h"
 #include "engine/version.h"
+#include "io/bytes.h"
+#include "io/datasets.h"
 #include "io/picture.h"
 #include "io/result.h"
 #include "io/weights.h"
+#include "layers/state_dict.h"
 
 namespace ptynet {
 
@@ -25,26 +33,44 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// R beside what trivial predictions reach, in one line.
+// Gives the loops of the job as many threads as its backend has, and the caller's own back.
+class ThreadScope {
+ public:
+  explicit ThreadScope(int threads) : before_(omp_get_max_threads()) {
+    if (threads > 0) omp_set_num_threads(threads);
+  }
+  ~ThreadScope() { omp_set_num_threads(before_); }
+  ThreadScope(const ThreadScope&) = delete;
+  ThreadScope& operator=(const ThreadScope&) = delete;
+
+ private:
+  int before_;
+};
+
+// The stitched object's R beside what trivial predictions reach, in one line.
 std::string verdict_of(const ReconstructSummary& s) {
   const auto shown = [](double r) {
     std::ostringstream out;
     out << std::setprecision(3) << r;
     return out.str();
   };
+  if (s.frames_without_counts == s.frames) {
+    return "no counts in any frame, so no R factor: check the scan, --mask and --dark";
+  }
   if (!s.r_stitched) {
     return text("no probe, so no R factor of the object; the mean frame reaches R ",
                 shown(s.r_mean_frame));
   }
-  const double best = std::min(*s.r_patches, *s.r_stitched);
-  std::string line =
-      text("R ", shown(*s.r_patches), " of the patches, ", shown(*s.r_stitched),
-           " of the stitched object; a flat object reaches ", shown(*s.r_flat_object),
-           ", the mean frame ", shown(s.r_mean_frame), ": ");
-  if (!(best < *s.r_flat_object)) {
+  const std::string line =
+      text("the stitched object reaches R ", shown(*s.r_stitched), ", the patches by themselves ",
+           shown(*s.r_patches), ", a flat object ", shown(*s.r_flat_object), ", the mean frame ",
+           shown(s.r_mean_frame), ": the stitched object is ");
+  if (!(*s.r_stitched < *s.r_flat_object)) {
     return line + "no better than a flat object: check probe, orientation and counts, or fine-tune";
   }
-  if (!(best < s.r_mean_frame)) return line + "better than a flat object, not than the mean frame";
+  if (!(*s.r_stitched < s.r_mean_frame)) {
+    return line + "better than a flat object, not than the mean frame";
+  }
   return line + "better than both";
 }
 
@@ -73,29 +99,33 @@ class OverlapStatistics {
   double spread_ = 0;
 };
 
+// Members stand in the order of what they cost: what is wrong with the request shows before the
+// frames are read.
 class Reconstruction {
  public:
   explicit Reconstruction(const ReconstructOptions& options)
       : options_(options),
         weights_(io::read_weights(options.weights)),
         architecture_(find_architecture()),
-        scan_(Scan::open(options.scan)),
-        session_(make_session()),
-        stitcher_(session_.context(), scan_.height(), scan_.width(), scan_.probe(),
-                  stitcher_options()),
-        baselines_(session_.context(), scan_.height(), scan_.width(), scan_.probe()) {}
+        scan_(open_scan()),
+        context_(context_options()),
+        stitcher_(context_, scan_.height(), scan_.width(), scan_.probe(), stitcher_options()),
+        baselines_(context_, {scan_.count(), scan_.height(), scan_.width()}, scan_.probe()) {}
 
   ReconstructSummary run();
 
  private:
   Architecture find_architecture() const;
-  SessionOptions session_options();
-  Session make_session();
+  Scan open_scan() const;
+  ContextOptions context_options() const;
   StitcherOptions stitcher_options() const;
+  InputRule input_rule();
+  Session make_session();
   void warn_about_training() const;
-  void predict(io::ResultWriter& writer, OverlapStatistics& overlaps);
+  void predict(Session& session, io::ResultWriter& writer);
   void judge();
-  io::Result result(const OverlapStatistics& overlaps) const;
+  void summarise();
+  io::Result result() const;
   void warn(const std::string& line) const {
     if (options_.warning) options_.warning(line);
   }
@@ -110,9 +140,10 @@ class Reconstruction {
   io::WeightFile weights_;
   Architecture architecture_;
   Scan scan_;
-  Session session_;
+  Context context_;
   Stitcher stitcher_;
   Baselines baselines_;
+  OverlapStatistics overlaps_;
   RSums patch_sums_;
   RSums stitched_sums_;
   std::vector<float> residual_;
@@ -120,10 +151,15 @@ class Reconstruction {
   ReconstructSummary summary_;
 };
 
-void make_folder(const fs::path& folder) {
-  std::error_code problem;
-  fs::create_directories(folder, problem);
-  if (problem) fail_input("cannot make the folder ", folder.string(), ": ", problem.message());
+// The result takes the place of no file that the job reads.
+void expect_usable(const ReconstructOptions& options) {
+  if (options.batch < 1) fail_input("--batch must be at least 1, found ", options.batch);
+  std::vector<fs::path> inputs{options.scan.path, options.weights, options.architecture};
+  for (const std::string* name :
+       {&options.scan.positions, &options.scan.probe, &options.scan.mask, &options.scan.dark}) {
+    if (!name->empty()) inputs.push_back(io::parse_dataset_name(*name).path);
+  }
+  io::expect_no_input(options.output, inputs);
 }
 
 Architecture Reconstruction::find_architecture() const {
@@ -136,40 +172,50 @@ Architecture Reconstruction::find_architecture() const {
   return parse_architecture(weights_.architecture_json);
 }
 
-SessionOptions Reconstruction::session_options() {
+Scan Reconstruction::open_scan() const {
+  Scan scan = Scan::open(options_.scan);
+  if (scan.file().near_field && !options_.force) {
+    fail_input(options_.scan.path, ": a near-field scan (", scan.file().near_field_reason,
+               "), and these networks are for the far field: use --force to go on anyway");
+  }
+  if (!scan.has_positions()) {
+    fail_input(options_.scan.path, " has no positions: give --positions FILE[:DATASET], or",
+               " --raster RxC --step PX");
+  }
+  return scan;
+}
+
+ContextOptions Reconstruction::context_options() const {
+  return {options_.device.value_or(best_device()), options_.threads};
+}
+
+// The rule with the scan's largest count in it, for which all frames are read, if it needs that.
+InputRule Reconstruction::input_rule() {
+  InputRule rule =
+      options_.input_rule.empty() ? architecture_.input : named_input_rule(options_.input_rule);
+  if (rule.scale != InputScale::kScanMax) return rule;
+  FramePrefetch frames(scan_, options_.batch);
+  while (const auto batch = frames.next()) {
+    const auto* values = batch->frames.data<float>();
+    rule.scan_max =
+        std::max(rule.scan_max, *std::max_element(values, values + batch->frames.elements()));
+    progress("scan maximum", batch->first + batch->frames.shape()[0]);
+  }
+  return rule;
+}
+
+Session Reconstruction::make_session() {
+  // The session checks these too, but needs the input rule first.
+  trace(architecture_, scan_.height(), scan_.width());
+  check_state(architecture_, weights_.tensors);
   SessionOptions o;
-  o.context.device = options_.device.value_or(best_device());
-  o.context.threads = options_.threads;
+  o.context = context_options();
   o.precision = options_.precision;
   o.height = scan_.height();
   o.width = scan_.width();
   o.batch = std::min(options_.batch, scan_.count());
-  InputRule rule = options_.input_rule.empty() ? architecture_.input
-                                               : named_input_rule(options_.input_rule);
-  if (rule.scale == InputScale::kScanMax) {
-    FramePrefetch frames(scan_, o.batch);
-    while (const auto batch = frames.next()) {
-      const auto* values = batch->frames.data<float>();
-      rule.scan_max =
-          std::max(rule.scan_max, *std::max_element(values, values + batch->frames.elements()));
-      progress("scan maximum", batch->first + batch->frames.shape()[0]);
-    }
-  }
-  o.input_rule = rule;
-  return o;
-}
-
-Session Reconstruction::make_session() {
-  if (scan_.file().near_field && !options_.force) {
-    fail_input(options_.scan.path, ": a near-field scan (", scan_.file().near_field_reason,
-               "), and these networks are for the far field: use --force to go on anyway");
-  }
-  if (!scan_.has_positions()) {
-    fail_input(options_.scan.path, " has no positions: give --positions FILE[:DATASET], or",
-               " --raster RxC --step PX");
-  }
-  if (options_.batch < 1) fail_input("--batch must be at least 1, found ", options_.batch);
-  return Session(architecture_, weights_.tensors, session_options());
+  o.input_rule = input_rule();
+  return Session(architecture_, weights_.tensors, o);
 }
 
 StitcherOptions Reconstruction::stitcher_options() const {
@@ -195,8 +241,8 @@ void Reconstruction::warn_about_training() const {
       const double expected = (*trained.object_pixel_m)[axis];
       const double found = (*scan_.object_pixel_m())[axis];
       if (std::abs(found - expected) > 0.01 * expected) {
-        warn(text("the weights were trained for an object pixel of ", expected, " m, this scan has ",
-                  found, " m"));
+        warn(text("the weights were trained for an object pixel of ", expected,
+                  " m, this scan has ", found, " m"));
         break;
       }
     }
@@ -219,63 +265,56 @@ void Reconstruction::warn_about_training() const {
 }
 
 // First pass: every frame through the network and onto the canvas.
-void Reconstruction::predict(io::ResultWriter& writer, OverlapStatistics& overlaps) {
+void Reconstruction::predict(Session& session, io::ResultWriter& writer) {
   std::optional<ResidualMeter> meter;
-  if (!scan_.probe().empty()) meter.emplace(session_.context(), scan_.probe());
-  FramePrefetch source(scan_, session_.options().batch);
-  const Clock::time_point start = Clock::now();
+  if (!scan_.probe().empty()) meter.emplace(context_, scan_.probe());
+  FramePrefetch source(scan_, session.options().batch);
   while (const auto batch = source.next()) {
-    const std::int64_t n = batch->frames.shape()[0];
-    Array amplitude = Array::host(batch->frames.shape(), DType::kF32);
-    Array phase = Array::host(batch->frames.shape(), DType::kF32);
-    session_.run(batch->frames, amplitude, phase);
+    const Shape& shape = batch->frames.shape();
+    Array amplitude = Array::host(shape, DType::kF32);
+    Array phase = Array::host(shape, DType::kF32);
+    const Clock::time_point start = Clock::now();
+    session.run(batch->frames, amplitude, phase);
+    summary_.network_seconds += seconds_since(start);
+    Array object = context_.allocate(shape, DType::kC64);
+    context_.backend().compose_object(on_device(context_, amplitude), on_device(context_, phase),
+                                      object);
     const auto first = scan_.positions_px().begin() + batch->first;
-    overlaps.add(stitcher_.add(amplitude, phase, {first, first + n}));
+    overlaps_.add(stitcher_.add(object, {first, first + shape[0]}));
     baselines_.add(batch->frames);
     if (meter) {
-      Array object = session_.context().allocate(batch->frames.shape(), DType::kC64);
-      session_.context().backend().compose_object(on_device(session_.context(), amplitude),
-                                                  on_device(session_.context(), phase), object);
       for (const RSums& sums : meter->measure(object, batch->frames)) {
         patch_sums_ += sums;
         residual_.push_back(static_cast<float>(sums.r()));
       }
     }
     if (options_.patches) writer.append_patches(amplitude, phase);
-    progress("reconstructing", batch->first + n);
+    progress("reconstructing", batch->first + shape[0]);
   }
-  summary_.seconds = seconds_since(start);
-  summary_.frames_per_second = static_cast<double>(scan_.count()) / summary_.seconds;
 }
 
 // Second pass: the stitched object and the trivial predictions against every frame.
 void Reconstruction::judge() {
   std::optional<ResidualMeter> meter;
-  if (!scan_.probe().empty()) meter.emplace(session_.context(), scan_.probe());
-  FramePrefetch source(scan_, session_.options().batch);
+  if (!scan_.probe().empty()) meter.emplace(context_, scan_.probe());
+  const Array stitched = stitcher_.object();
+  FramePrefetch source(scan_, options_.batch);
   while (const auto batch = source.next()) {
     const std::int64_t n = batch->frames.shape()[0];
     baselines_.measure(batch->frames);
     if (meter) {
-      Array object = Array::host(batch->frames.shape(), DType::kC64);
-      for (std::int64_t i = 0; i < n; ++i) {
-        Array patch = object.slice(i, 1);
-        const Array cut =
-            stitcher_.cut(scan_.positions_px()[static_cast<std::size_t>(batch->first + i)]);
-        std::copy_n(cut.data<std::complex<float>>(), cut.elements(),
-                    patch.data<std::complex<float>>());
-      }
+      const auto first = scan_.positions_px().begin() + batch->first;
+      const Array object = stitcher_.cut(stitched, {first, first + n});
       for (const RSums& sums : meter->measure(object, batch->frames)) {
         stitched_sums_ += sums;
         residual_stitched_.push_back(static_cast<float>(sums.r()));
-        if (!(sums.total > 0)) ++summary_.frames_without_counts;
       }
     }
     progress("residuals", batch->first + n);
   }
 }
 
-io::Result Reconstruction::result(const OverlapStatistics& overlaps) const {
+io::Result Reconstruction::result() const {
   io::Result r;
   r.object = stitcher_.object();
   r.coverage = stitcher_.coverage();
@@ -293,23 +332,50 @@ io::Result Reconstruction::result(const OverlapStatistics& overlaps) const {
   p.command_line = options_.command_line;
   p.weights_sha256 = weights_.sha256;
   p.architecture = architecture_.name;
-  p.device = to_string(session_.options().context.device);
+  p.device = to_string(context_.device());
   p.precision = options_.precision == Precision::kBf16 ? "bf16" : "fp32";
   p.seconds = summary_.seconds;
   p.frames_per_second = summary_.frames_per_second;
+  p.network_seconds = summary_.network_seconds;
   p.residual = summary_.r_patches;
   p.residual_stitched = summary_.r_stitched;
   p.residual_flat = summary_.r_flat_object;
   p.residual_mean = summary_.r_mean_frame;
-  p.overlap_rms_rad = overlaps.offset_rms_rad();
+  p.overlap_offset_rms_rad = summary_.overlap_offset_rms_rad;
+  p.overlap_spread_rms_rad = summary_.overlap_spread_rms_rad;
   return r;
+}
+
+void Reconstruction::summarise() {
+  ReconstructSummary& s = summary_;
+  s.frames = scan_.count();
+  s.frames_without_counts = baselines_.frames_without_counts();
+  s.patches_with_gaps = stitcher_.patches_with_gaps();
+  s.rows = stitcher_.rows();
+  s.columns = stitcher_.columns();
+  s.frames_per_second = static_cast<double>(s.frames) / s.seconds;
+  s.r_mean_frame = baselines_.mean().r();
+  if (baselines_.has_flat()) {
+    s.r_patches = patch_sums_.r();
+    s.r_stitched = stitched_sums_.r();
+    s.r_flat_object = baselines_.flat().r();
+  }
+  s.overlap_offset_rms_rad = overlaps_.offset_rms_rad();
+  s.overlap_spread_rms_rad = overlaps_.spread_rms_rad();
+  s.verdict = verdict_of(s);
+  if (s.patches_with_gaps > 0) {
+    warn(text("the network gave values that are not finite for ", s.patches_with_gaps, " of ",
+              s.frames, " frames: they are left out of the object; check weights and input rule"));
+  }
 }
 
 ReconstructSummary Reconstruction::run() {
   stitcher_.reserve(scan_.positions_px());
   io::ResultWriter writer(options_.output);
-  if (!options_.png.empty()) make_folder(options_.png);
-  const auto unused = session_.unused_tensors();
+  std::optional<io::PictureWriter> pictures;
+  if (!options_.png.empty()) pictures.emplace(options_.png);
+  Session session = make_session();
+  const auto unused = session.unused_tensors();
   if (!unused.empty()) {
     std::string names;
     for (const std::string& name : unused) names += (names.empty() ? "" : ", ") + name;
@@ -317,39 +383,42 @@ ReconstructSummary Reconstruction::run() {
   }
   for (const std::string& note : scan_.notes()) log(note);
 
-  OverlapStatistics overlaps;
-  predict(writer, overlaps);
+  const Clock::time_point start = Clock::now();
+  predict(session, writer);
   judge();
-  summary_.frames = scan_.count();
-  summary_.rows = stitcher_.rows();
-  summary_.columns = stitcher_.columns();
-  summary_.r_mean_frame = baselines_.mean().r();
-  if (baselines_.has_flat()) {
-    summary_.r_patches = patch_sums_.r();
-    summary_.r_stitched = stitched_sums_.r();
-    summary_.r_flat_object = baselines_.flat().r();
-  }
-  summary_.overlap_offset_rms_rad = overlaps.offset_rms_rad();
-  summary_.overlap_spread_rms_rad = overlaps.spread_rms_rad();
-  summary_.verdict = verdict_of(summary_);
+  summary_.seconds = seconds_since(start);
+  summarise();
   warn_about_training();
 
-  const io::Result made = result(overlaps);
-  writer.finish(made);
-  summary_.output = options_.output;
-  if (!options_.png.empty()) {
-    io::write_pictures(options_.png, made);
-    for (const char* name : {"amplitude.png", "phase.png", "coverage.png"}) {
-      summary_.pictures.push_back((fs::path(options_.png) / name).string());
-    }
+  const io::Result made = result();
+  writer.write(made);
+  if (pictures) pictures->draw(made);
+  // From here on only names change.
+  if (pictures) {
+    pictures->commit();
+    for (const fs::path& path : pictures->paths()) summary_.pictures.push_back(path.string());
   }
+  writer.commit();
+  summary_.output = options_.output;
   return summary_;
 }
 
 }  // namespace
 
 ReconstructSummary reconstruct(const ReconstructOptions& options) {
-  return Reconstruction(options).run();
+  try {
+    expect_usable(options);
+    const ThreadScope scope(options.threads);
+    return Reconstruction(options).run();
+  } catch (const std::bad_alloc&) {
+    fail_runtime(
+        "out of memory: use a smaller --batch, or fewer pixels (--max-canvas limits them)");
+  } catch (const std::length_error&) {  // more than any memory holds
+    fail_runtime(
+        "out of memory: use a smaller --batch, or fewer pixels (--max-canvas limits them)");
+  } catch (const std::system_error& problem) {
+    fail_runtime("cannot reconstruct: ", problem.what());
+  }
 }
 
 }  // namespace ptynet

@@ -62,8 +62,7 @@ Session::Session(const Architecture& architecture, const StateDict& state,
       fail_input("expected a mask of ", options.height, "x", options.width, ", found ",
                  describe(options.mask));
     }
-    mask_ = context_->allocate(options.mask.shape(), DType::kU8);
-    context_->backend().copy(options.mask, mask_);
+    mask_ = on_device(*context_, options.mask.clone());
   }
   prepare(options.batch);
 }
@@ -76,16 +75,15 @@ void Session::prepare(std::int64_t n) {
   if (n < 1 || n > options_.batch) {
     fail_input("this session takes 1 to ", options_.batch, " frames a call, found ", n);
   }
-  std::unique_ptr<Plan>& place = plans_[n];
-  if (place) return;
+  if (plans_.contains(n)) return;
 
   Backend& backend = context_->backend();
   auto plan = std::make_unique<Plan>();
   const Shape shape{n, options_.height, options_.width};
-  plan->frames = context_->allocate(shape, options_.frame_type);
+  // Zeros, since a call of fewer frames computes the others too.
+  plan->frames = on_device(*context_, Array::zeros(shape, options_.frame_type));
   plan->amplitude = context_->allocate(shape, DType::kF32);
   plan->phase = context_->allocate(shape, DType::kF32);
-  backend.copy(Array::zeros(shape, options_.frame_type), plan->frames);
   plan->arena = std::make_unique<Arena>(backend.allocator());
   const auto work = [&] {
     const DType type = options_.precision == Precision::kBf16 ? DType::kBf16 : DType::kF32;
@@ -96,15 +94,17 @@ void Session::prepare(std::int64_t n) {
   };
   {
     const AllocatorScope scope(backend, *plan->arena);
-    work();  // follows the life of every intermediate
+    backend.rehearse(work);  // the arena follows the life of every intermediate
   }
   backend.synchronize();
+  backend.release_unused();
   plan->arena->place();
   {
     const AllocatorScope scope(backend, *plan->arena);
     plan->replay = backend.record(work);
   }
-  place = std::move(plan);
+  backend.release_unused();
+  plans_.emplace(n, std::move(plan));
 }
 
 Session::Plan& Session::plan_for(std::int64_t n) {
@@ -120,8 +120,8 @@ void Session::run(const Array& frames, Array& amplitude, Array& phase) {
                options_.width, "], found ", describe(frames));
   }
   if (amplitude.shape() != expected || phase.shape() != expected) {
-    fail_input("expected room for patches ", to_string(expected), ", found ",
-               describe(amplitude), " and ", describe(phase));
+    fail_input("expected room for patches ", to_string(expected), ", found ", describe(amplitude),
+               " and ", describe(phase));
   }
   run(frames.data(), expected[0], amplitude.data<float>(), phase.data<float>());
 }

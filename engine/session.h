@@ -18,11 +18,11 @@ enum class Precision : std::uint8_t { kFp32, kBf16 };  // bf16: operands; sums s
 struct SessionOptions {
   ContextOptions context;
   Precision precision = Precision::kFp32;
-  std::int64_t height = 128;  // rows of a frame, px
-  std::int64_t width = 128;   // columns of a frame, px
-  std::int64_t batch = 1;     // frames of one call at most
-  DType frame_type = DType::kF32;  // u8, u16, u32, i32 or f32 counts
-  Array mask;                      // u8 [h, w], 1 is good; or empty
+  std::int64_t height = 128;            // rows of a frame, px
+  std::int64_t width = 128;             // columns of a frame, px
+  std::int64_t batch = 1;               // frames of one call at most
+  DType frame_type = DType::kF32;       // u8, u16, u32, i32 or f32 counts
+  Array mask;                           // u8 [h, w], 1 is good; or empty
   std::optional<InputRule> input_rule;  // instead of the architecture's own
 };
 

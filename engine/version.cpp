@@ -12,8 +12,8 @@ std::string build_description() {
 #else
   const std::string compiler = text("gcc ", __GNUC__, ".", __GNUC_MINOR__);
 #endif
-  return text(PTYNET_BUILD_TYPE, " build, ", compiler, ", C++", __cplusplus / 100 % 100, ", FFT by ",
-              PTYNET_FFT_NAME);
+  return text(PTYNET_BUILD_TYPE, " build, ", compiler, ", C++", __cplusplus / 100 % 100,
+              ", FFT by ", PTYNET_FFT_NAME);
 }
 
 }  // namespace ptynet

@@ -143,11 +143,59 @@ void PendingFile::write(Bytes bytes) {
   }
 }
 
+void PendingFile::sync() {
+  FileDescriptor file(::open(temporary_.c_str(), O_WRONLY | O_CLOEXEC));
+  int status = -1;
+  if (file.get() >= 0) {
+    do {
+      status = ::fsync(file.get());
+    } while (status != 0 && errno == EINTR);
+    if (status != 0 && (errno == EINVAL || errno == ENOTSUP)) status = 0;  // a file system without
+  }
+  if (status != 0 || !file.close()) {
+    fail_input(final_.string(), ": cannot be written: ", std::strerror(errno));
+  }
+}
+
 void PendingFile::commit() {
+  sync();
   if (std::rename(temporary_.c_str(), final_.c_str()) != 0) {
     fail_input(final_.string(), ": cannot be written: ", std::strerror(errno));
   }
   pending_ = false;
+}
+
+void expect_no_input(const std::filesystem::path& output,
+                     const std::vector<std::filesystem::path>& inputs) {
+  for (const std::filesystem::path& input : inputs) {
+    std::error_code missing;
+    if (!input.empty() && std::filesystem::equivalent(output, input, missing)) {
+      fail_input("the output ", output.string(), " is the input ", input.string(),
+                 ", which it would replace: give another --output");
+    }
+  }
+}
+
+PendingFolder::PendingFolder(const std::filesystem::path& folder) {
+  std::error_code problem;
+  std::filesystem::path so_far;
+  for (const std::filesystem::path& part : folder) {
+    so_far /= part;
+    if (std::filesystem::is_directory(so_far, problem)) continue;
+    problem.clear();
+    if (std::filesystem::create_directory(so_far, problem)) made_.push_back(so_far);
+    if (problem) break;
+  }
+  if (!problem) return;
+  remove();
+  fail_input("cannot make the folder ", folder.string(), ": ", problem.message());
+}
+
+PendingFolder::~PendingFolder() { remove(); }
+
+// Innermost first; a folder that holds something stays.
+void PendingFolder::remove() noexcept {
+  for (; !made_.empty(); made_.pop_back()) ::rmdir(made_.back().c_str());
 }
 
 }  // namespace ptynet::io

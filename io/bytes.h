@@ -37,11 +37,36 @@ std::unique_ptr<ByteSource> open_memory(Bytes bytes, std::string name);
 // All of a source. Its size must not exceed `limit` bytes, else Error (input).
 std::vector<std::byte> read_all(ByteSource& source, std::uint64_t limit);
 
+// Throws Error (input) when `output` is one of the `inputs`, under whatever name: writing it would
+// destroy what is read. Inputs that are empty or do not exist are passed over.
+void expect_no_input(const std::filesystem::path& output,
+                     const std::vector<std::filesystem::path>& inputs);
+
+// A folder, made with those above it. Those that it made and that are empty are removed again by
+// the destructor unless keep() was called.
+class PendingFolder {
+ public:
+  // Throws Error (input) when the folder cannot be made.
+  explicit PendingFolder(const std::filesystem::path& folder);
+  ~PendingFolder();
+  PendingFolder(const PendingFolder&) = delete;
+  PendingFolder& operator=(const PendingFolder&) = delete;
+  void keep() { made_.clear(); }
+
+ private:
+  void remove() noexcept;
+
+  std::vector<std::filesystem::path> made_;  // outermost first
+};
+
 // An output file under a temporary name beside the final one: write to path(), then commit()
-// renames it. Without commit() the destructor removes it, and the old file stays.
+// renames it. Without commit() the destructor removes it, and the old file stays. What commit()
+// renames lies on the disk first (fsync), so that a machine that goes down leaves the old file or
+// the new one, never a piece.
 class PendingFile {
  public:
-  // Throws Error (input) when the folder does not exist or cannot be written to.
+  // Throws Error (input) when the folder does not exist or cannot be written to, or the final name
+  // is a folder's.
   explicit PendingFile(std::filesystem::path final_path);
   ~PendingFile();
   PendingFile(const PendingFile&) = delete;
@@ -50,6 +75,9 @@ class PendingFile {
   const std::filesystem::path& path() const { return temporary_; }
   // Appends; throws Error (input) when the disk is full.
   void write(Bytes bytes);
+  // Waits until everything lies on the disk; throws Error (input) when it does not fit there.
+  // commit() does it too: call it first where several files are to appear together.
+  void sync();
   void commit();
 
  private:

@@ -253,7 +253,7 @@ Array load_mask(const DatasetName& name) {
 }
 
 Array load_image(const DatasetName& name) {
-  const Array values = load_array(name, DType::kF32);
+  Array values = load_array(name, DType::kF32);
   const Shape& shape = values.shape();
   if (shape.rank() == 2) return values;
   if (shape.rank() != 3 || values.elements() == 0) {

@@ -110,7 +110,7 @@ bool convert(From value, To& to) {
     to = To(real, imaginary);
     return good;
   } else if constexpr (std::is_integral_v<To>) {
-    to = static_cast<To>(value);
+    to = static_cast<To>(value);  // NOLINT(bugprone-signed-char-misuse): a number, not a letter
     return std::in_range<To>(value);
   } else {
     to = static_cast<To>(value);

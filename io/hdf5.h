@@ -151,7 +151,11 @@ class Hdf5Writer {
   void attribute(const std::string& object, const std::string& name,
                  const std::vector<double>& values);
 
-  // Closes the file and gives it its final name. The writer cannot be used afterwards.
+  // Ends the writing: the file lies on the disk, whole, under its temporary name. Only commit() may
+  // follow; it has nothing left to do that a full disk could spoil.
+  void close();
+  // Closes the file if need be and gives it its final name, once its contents are on the disk
+  // (fsync). The writer cannot be used afterwards.
   void commit();
 
  private:
@@ -167,7 +171,7 @@ class Hdf5Writer {
   void write_raw(const std::string& name, std::int64_t file_type, std::int64_t memory_type,
                  const std::vector<std::int64_t>& shape, const void* data);
   void write_attribute(const std::string& object, const std::string& name, std::int64_t memory_type,
-                       const std::vector<std::int64_t>& shape, const void* data);
+                       const std::vector<std::int64_t>& shape, const void* data, std::size_t bytes);
   void reserve(std::int64_t bytes);
   void discard() noexcept;
 

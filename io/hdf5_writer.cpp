@@ -22,7 +22,10 @@ constexpr std::int64_t kMarginBytes = 1 << 20;
 int allocate_blocks(const std::filesystem::path& path, std::int64_t from, std::int64_t to) {
   const int file = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
   if (file < 0) return errno;
-  const int failure = ::posix_fallocate(file, from, to - from);
+  int failure = 0;
+  do {
+    failure = ::posix_fallocate(file, from, to - from);
+  } while (failure == EINTR);
   ::close(file);
   return failure == EOPNOTSUPP || failure == EINVAL ? 0 : failure;  // a file system without it
 }
@@ -93,6 +96,7 @@ void Hdf5Writer::fail(std::string_view what, const std::string& name) {
 void Hdf5Writer::group(const std::string& name) {
   const Hdf5Call call;
   open();
+  reserve(0);
   const Hdf5HandlePtr links = with_parent_groups();
   const Hdf5HandlePtr made =
       hold(H5Gcreate2(handle_->id(), name.c_str(), links->id(), H5P_DEFAULT, H5P_DEFAULT));
@@ -151,6 +155,7 @@ void Hdf5Writer::create_growable(const std::string& name, const Shape& row, DTyp
     limit.push_back(static_cast<hsize_t>(extent));
     chunk.push_back(static_cast<hsize_t>(extent));
   }
+  reserve(0);
   const int rank = static_cast<int>(now.size());
   const Hdf5HandlePtr space = hold(H5Screate_simple(rank, now.data(), limit.data()));
   const Hdf5HandlePtr layout = hold(H5Pcreate(H5P_DATASET_CREATE));
@@ -199,8 +204,10 @@ void Hdf5Writer::append(const std::string& name, const Array& rows) {
 
 void Hdf5Writer::write_attribute(const std::string& object, const std::string& name,
                                  std::int64_t memory_type_id,
-                                 const std::vector<std::int64_t>& shape, const void* data) {
+                                 const std::vector<std::int64_t>& shape, const void* data,
+                                 std::size_t bytes) {
   open();
+  reserve(static_cast<std::int64_t>(bytes));
   const Hdf5HandlePtr owner = hold(H5Oopen(handle_->id(), object.c_str(), H5P_DEFAULT));
   if (!owner) fail("set an attribute of", object);
   const Hdf5HandlePtr space = dataspace(shape);
@@ -219,7 +226,7 @@ void Hdf5Writer::attribute(const std::string& object, const std::string& name,
   H5Tset_size(type->id(), H5T_VARIABLE);
   H5Tset_cset(type->id(), H5T_CSET_UTF8);
   const char* pointer = value.c_str();
-  write_attribute(object, name, type->id(), {}, &pointer);
+  write_attribute(object, name, type->id(), {}, &pointer, value.size());
 }
 
 void Hdf5Writer::attribute(const std::string& object, const std::string& name, const char* value) {
@@ -228,23 +235,23 @@ void Hdf5Writer::attribute(const std::string& object, const std::string& name, c
 
 void Hdf5Writer::attribute(const std::string& object, const std::string& name, double value) {
   const Hdf5Call call;
-  write_attribute(object, name, H5T_NATIVE_DOUBLE, {}, &value);
+  write_attribute(object, name, H5T_NATIVE_DOUBLE, {}, &value, sizeof(value));
 }
 
 void Hdf5Writer::attribute(const std::string& object, const std::string& name, std::int64_t value) {
   const Hdf5Call call;
-  write_attribute(object, name, H5T_NATIVE_INT64, {}, &value);
+  write_attribute(object, name, H5T_NATIVE_INT64, {}, &value, sizeof(value));
 }
 
 void Hdf5Writer::attribute(const std::string& object, const std::string& name,
                            const std::vector<double>& values) {
   const Hdf5Call call;
   write_attribute(object, name, H5T_NATIVE_DOUBLE, {static_cast<std::int64_t>(values.size())},
-                  values.data());
+                  values.data(), values.size() * sizeof(double));
 }
 
 // The file keeps only what the library uses of the reserved space.
-void Hdf5Writer::commit() {
+void Hdf5Writer::close() {
   const Hdf5Call call;
   open();
   growable_.clear();
@@ -256,7 +263,18 @@ void Hdf5Writer::commit() {
         hold(H5Fopen(pending_->path().c_str(), H5F_ACC_RDONLY, H5P_DEFAULT));
     if (!written || H5Fget_eoa(written->id(), &used) < 0) fail("read back", "the file");
   }
-  std::filesystem::resize_file(pending_->path(), used);
+  std::error_code problem;
+  std::filesystem::resize_file(pending_->path(), used, problem);
+  if (problem) {
+    discard();
+    fail_input(path_.string(), ": cannot be finished: ", problem.message());
+  }
+  pending_->sync();
+}
+
+void Hdf5Writer::commit() {
+  if (handle_) close();
+  if (!pending_) open();
   pending_->commit();
   pending_.reset();
 }

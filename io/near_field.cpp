@@ -225,7 +225,9 @@ Shadow find_shadow(ScanFile& scan, std::vector<Pair> pairs, double field_m) {
   Shadow best;
   // Beyond a shift of the beam's own width nothing is left to compare, however wide the steps are.
   const double largest = std::min(lit_m / field_m, lit_m / pixel_m * one_pixel);
-  for (double m = kLeastShift * one_pixel; m < largest; m += one_pixel / 2) {
+  for (int step = 0;; ++step) {
+    const double m = (kLeastShift + step / 2.0) * one_pixel;
+    if (m >= largest) break;
     for (const double magnification : {m, -m}) {
       const double found = shadow_correlation(shadows, pairs, scan, thumbnails, magnification);
       if (found > best.correlation) best = {found, m, lit_m / m};

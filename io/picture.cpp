@@ -203,13 +203,13 @@ void draw_scale(Canvas& canvas, const Layout& layout, double width_m) {
   canvas.write(row, layout.margin + columns + 5 * layout.unit, length_label(length_m), layout.unit);
 }
 
-// The map with NaN where no frame is.
-Array where_covered(const Array& values, const Array& count) {
+// The map with NaN where no patch gave anything.
+Array where_known(const Array& values, const Array& coverage) {
   Array out = values.clone();
   auto* value = out.data<float>();
-  const auto* frames = count.data<std::uint32_t>();
+  const auto* weight = coverage.data<float>();
   for (std::int64_t i = 0; i < out.elements(); ++i) {
-    if (frames[i] == 0) value[i] = std::numeric_limits<float>::quiet_NaN();
+    if (!(weight[i] > 0)) value[i] = std::numeric_limits<float>::quiet_NaN();
   }
   return out;
 }
@@ -277,18 +277,29 @@ Array render_picture(const Array& values, const PictureOptions& options) {
   return canvas.picture();
 }
 
-void write_pictures(const std::filesystem::path& folder, const Result& result) {
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  if (error) fail_input(folder.string(), ": cannot make this folder (", error.message(), ")");
-  const auto draw = [&](const char* name, const Array& values, Colormap colormap,
-                        const char* label) {
+PictureWriter::PictureWriter(const std::filesystem::path& folder) : path_(folder), folder_(folder) {
+  for (const auto& path : paths()) files_.push_back(std::make_unique<PendingFile>(path));
+}
+
+std::vector<std::filesystem::path> PictureWriter::paths() const {
+  return {path_ / "amplitude.png", path_ / "phase.png", path_ / "coverage.png"};
+}
+
+void PictureWriter::draw(const Result& result) {
+  const auto draw_one = [&](std::size_t i, const Array& values, Colormap colormap,
+                            const char* label) {
     const PictureOptions options{colormap, label, result.pixel_size_m, std::nullopt};
-    write_png(folder / name, render_picture(where_covered(values, result.count), options));
+    write_png(files_[i]->path(), render_picture(where_known(values, result.coverage), options));
+    files_[i]->sync();
   };
-  draw("amplitude.png", result.amplitude(), Colormap::kGrey, "amplitude");
-  draw("phase.png", result.phase_rad(), Colormap::kHelix, "phase / rad");
-  draw("coverage.png", result.coverage, Colormap::kHelix, "summed weight");
+  draw_one(0, result.amplitude(), Colormap::kGrey, "amplitude");
+  draw_one(1, result.phase_rad(), Colormap::kHelix, "phase / rad");
+  draw_one(2, result.coverage, Colormap::kHelix, "summed weight");
+}
+
+void PictureWriter::commit() {
+  for (const auto& file : files_) file->commit();
+  folder_.keep();
 }
 
 }  // namespace ptynet::io

@@ -3,9 +3,12 @@
 
 #include <array>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "io/bytes.h"
 #include "io/colormap.h"
 #include "io/result.h"
 #include "kernels/array.h"
@@ -39,8 +42,23 @@ double scale_bar_m(double width_m);
 // "500 nm", "2 um" (with the micro sign)
 std::string length_label(double length_m);
 
-// Writes amplitude.png (grey), phase.png and coverage.png (colours) into a folder, which is made
-// when missing. Pixels that no frame covers (count is 0) are neutral.
-void write_pictures(const std::filesystem::path& folder, const Result& result);
+// amplitude.png (grey), phase.png and coverage.png (colours) in a folder, which is made when
+// missing. Pixels that no patch gave anything (coverage is 0) are neutral. Until commit() the
+// pictures have temporary names; without it neither they nor the folders that were made stay.
+class PictureWriter {
+ public:
+  // Throws Error (input) when the folder cannot be made or written to, or a picture's name is taken
+  // by a folder.
+  explicit PictureWriter(const std::filesystem::path& folder);
+  // Draws all of them. Throws Error (input), for instance on a full disk.
+  void draw(const Result& result);
+  void commit();
+  std::vector<std::filesystem::path> paths() const;
+
+ private:
+  std::filesystem::path path_;
+  PendingFolder folder_;  // before the files: they go first
+  std::vector<std::unique_ptr<PendingFile>> files_;
+};
 
 }  // namespace ptynet::io

@@ -68,7 +68,7 @@ bool Decoder::read_header() {
   png_set_chunk_cache_max(png, 64);
   png_set_chunk_malloc_max(png, 8 << 20);
   png_read_info(png, info);
-  stored_bits = png_get_bit_depth(png, info) * png_get_channels(png, info);
+  stored_bits = std::int64_t{png_get_bit_depth(png, info)} * png_get_channels(png, info);
   const int color = png_get_color_type(png, info);
   if (color == PNG_COLOR_TYPE_PALETTE) png_set_palette_to_rgb(png);
   if (color == PNG_COLOR_TYPE_GRAY) png_set_expand_gray_1_2_4_to_8(png);

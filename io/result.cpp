@@ -19,13 +19,16 @@ struct ProcessNumber {
   const char* name;
   std::optional<double> Process::*value;
 };
-constexpr ProcessNumber kProcessNumbers[] = {{"seconds", &Process::seconds},
-                                             {"frames_per_second", &Process::frames_per_second},
-                                             {"residual", &Process::residual},
-                                             {"residual_stitched", &Process::residual_stitched},
-                                             {"residual_flat_object", &Process::residual_flat},
-                                             {"residual_mean_frame", &Process::residual_mean},
-                                             {"overlap_rms_rad", &Process::overlap_rms_rad}};
+constexpr ProcessNumber kProcessNumbers[] = {
+    {"seconds", &Process::seconds},
+    {"frames_per_second", &Process::frames_per_second},
+    {"residual", &Process::residual},
+    {"residual_stitched", &Process::residual_stitched},
+    {"residual_flat_object", &Process::residual_flat},
+    {"residual_mean_frame", &Process::residual_mean},
+    {"network_seconds", &Process::network_seconds},
+    {"overlap_offset_rms_rad", &Process::overlap_offset_rms_rad},
+    {"overlap_spread_rms_rad", &Process::overlap_spread_rms_rad}};
 
 struct ProcessText {
   const char* name;
@@ -189,7 +192,7 @@ void ResultWriter::append_patches(const Array& amplitude, const Array& phase_rad
   patches_ += shape[0];
 }
 
-void ResultWriter::finish(const Result& result) {
+void ResultWriter::write(const Result& result) {
   check(path_.string(), result);
   if (patches_ > 0) {
     check_length(path_.string(), "patches", static_cast<std::size_t>(patches_),
@@ -217,8 +220,10 @@ void ResultWriter::finish(const Result& result) {
   write_residual(file_, "/residual", result.residual);
   write_residual(file_, "/residual_stitched", result.residual_stitched);
   write_process(file_, result.process);
-  file_.commit();
+  file_.close();
 }
+
+void ResultWriter::commit() { file_.commit(); }
 
 Result read_result(const std::filesystem::path& path) {
   const Hdf5Reader file(path);

@@ -26,14 +26,17 @@ struct Process {
   std::string architecture;
   std::string device;
   std::string precision;
-  std::optional<double> seconds;
-  std::optional<double> frames_per_second;
+  std::optional<double> seconds;            // of both passes over the frames
+  std::optional<double> frames_per_second;  // frames / seconds
+  std::optional<double> network_seconds;    // of them in the network
   // R factors of the scan (ratio of the sums over all frames), only with a probe.
   std::optional<double> residual;           // every frame with its own patch
   std::optional<double> residual_stitched;  // every frame with the stitched object
   std::optional<double> residual_flat;      // a flat object at its best scale
   std::optional<double> residual_mean;      // the mean frame
-  std::optional<double> overlap_rms_rad;    // phase RMS between overlapping patches
+  // Phase between overlapping patches: its constant part per pair, and what remains, RMS
+  std::optional<double> overlap_offset_rms_rad;
+  std::optional<double> overlap_spread_rms_rad;
   std::map<std::string, std::string> more;  // further attributes, as text
 };
 
@@ -60,9 +63,9 @@ struct Result {
   Array phase_rad() const;  // in (-pi, pi], 0 where the object is 0
 };
 
-// Writes a result file. Patches are streamed: append_patches() as they are made, then finish()
-// once. The file has a temporary name until finish() returns; without finish() nothing is left.
-// One thread at a time.
+// Writes a result file. Patches are streamed: append_patches() as they are made, then write() and
+// commit() once. The file has a temporary name until commit(); without it nothing is left. One
+// thread at a time.
 class ResultWriter {
  public:
   // Throws Error when the file cannot be made.
@@ -72,9 +75,16 @@ class ResultWriter {
   // Throws Error (input) when their shapes differ from each other or from earlier ones.
   void append_patches(const Array& amplitude, const Array& phase_rad);
 
-  // Everything else, then the final name. Throws Error (input) when the shapes, types or lengths
-  // of `result` do not fit each other, or patches were written for another number of frames.
-  void finish(const Result& result);
+  // Everything else, and all of it onto the disk. Throws Error (input) when the shapes, types or
+  // lengths of `result` do not fit each other, or patches were written for another number of
+  // frames.
+  void write(const Result& result);
+  // The final name.
+  void commit();
+  void finish(const Result& result) {
+    write(result);
+    commit();
+  }
 
  private:
   Hdf5Writer file_;

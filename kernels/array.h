@@ -30,7 +30,7 @@ class Array {
       fail_input("expected ", shape.elements(), " values for shape ", to_string(shape), ", found ",
                  values.size());
     }
-    if (!values.empty()) std::memcpy(out.data(), values.data(), out.bytes());
+    if (out.bytes() > 0) std::memcpy(out.data(), values.data(), out.bytes());
     return out;
   }
   // Memory owned elsewhere: `keep_alive` is held as long as any Array refers to it (may be null).

@@ -66,7 +66,8 @@ struct CanvasSums {
 };
 
 // A sequence of operations with all its addresses fixed. run() allocates nothing and may be called
-// from any one thread at a time.
+// from any one thread at a time. It leans on its backend (plans of transforms) and must not outlive
+// it.
 class Replay {
  public:
   virtual ~Replay() = default;
@@ -94,7 +95,14 @@ class Backend {
   virtual Allocator& allocator() = 0;
   virtual void set_allocator(Allocator* allocator) = 0;  // null: back to the pool
 
-  // Records what `work` asks for instead of doing it. Operands must outlive the Replay.
+  // Gives memory of the pool that nobody uses back to the device.
+  virtual void release_unused() = 0;
+
+  // Goes through `work` as record() will, asking the allocator for the same memory in the same
+  // order. What it leaves in its outputs is not defined: a device may do the work, to warm up.
+  virtual void rehearse(const std::function<void()>& work) = 0;
+  // Records what `work` asks for instead of doing it. Operands and the backend must outlive the
+  // Replay.
   virtual std::unique_ptr<Replay> record(const std::function<void()>& work) = 0;
   virtual void synchronize() = 0;
   virtual std::unique_ptr<Event> event() = 0;  // after all work so far
@@ -126,8 +134,8 @@ class Backend {
   virtual void concat_channels(std::span<const Array> parts, Array& y) = 0;
 
   // frames [n, h, w] of u8, u16, u32, i32 or f32; mask [h, w] u8 (1 good) or empty; y [n, h, w, 1].
-  // Bad pixels enter as 0 and do not count for the maximum: masked ones, negatives, NaN and, for
-  // unsigned integers, the type's largest value (detectors mark dead pixels so).
+  // Bad pixels enter as 0 and do not count for the maximum: masked ones, and those whose value
+  // is_count() (kernels/math.h) refuses.
   virtual void input_rule(const Array& frames, const Array& mask, const InputRule& rule,
                           Array& y) = 0;
   // x [n, h, w, c] -> amplitude, phase (rad) f32 [n, h, w].
@@ -141,7 +149,7 @@ class Backend {
   // [modes, h, w], y f32 [n, h, w].
   virtual void far_field_intensity(const Array& object, const Array& probe, Array& y) = 0;
   // Per frame: sums[.][0] = sum |sqrt I - sqrt I_predicted|, sums[.][1] = sum sqrt I over good
-  // pixels (measured >= 0); measured, predicted f32 [n, h, w], sums f64 [n, 2].
+  // pixels (is_count(measured)); measured, predicted f32 [n, h, w], sums f64 [n, 2].
   virtual void r_factor_sums(const Array& predicted, const Array& measured, Array& sums) = 0;
   // Adds weight * patch with its first pixel at corners[i] = (row, column) px of the canvas, f64
   // [n, 2]. Whole corners land on pixels, fractional ones are spread bilinearly. object c64

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "kernels/backend.h"
+#include "kernels/scoped_value.h"
 
 namespace ptynet {
 
@@ -66,18 +67,15 @@ class CheckBackend final : public Backend {
   Device device() const override { return tested_->device(); }
   Allocator& allocator() override { return tested_->allocator(); }
   void set_allocator(Allocator* allocator) override { tested_->set_allocator(allocator); }
+  void release_unused() override {
+    tested_->release_unused();
+    oracle_->release_unused();
+  }
+  void rehearse(const std::function<void()>& work) override { work(); }
   // Recordings hold the tested backend's steps alone: what they do was checked when run eagerly.
   std::unique_ptr<Replay> record(const std::function<void()>& work) override {
-    recording_ = true;
-    std::unique_ptr<Replay> replay;
-    try {
-      replay = tested_->record(work);
-    } catch (...) {
-      recording_ = false;
-      throw;
-    }
-    recording_ = false;
-    return replay;
+    const ScopedValue recording(recording_, true);
+    return tested_->record(work);
   }
   void synchronize() override { tested_->synchronize(); }
   std::unique_ptr<Event> event() override { return tested_->event(); }

@@ -14,8 +14,14 @@ std::string instruction_set() {
   return "SSE2";
 }
 
+// OpenMP's runtime ends the program when it cannot start a team.
+constexpr int kMaxThreads = 4096;
+
 std::unique_ptr<Backend> make_backend(const ContextOptions& options) {
-  if (options.threads < 0) fail_input("--threads cannot be negative, found ", options.threads);
+  if (options.threads < 0 || options.threads > kMaxThreads) {
+    fail_input("--threads is 0 (as many as the machine has) to ", kMaxThreads, ", found ",
+               options.threads);
+  }
   if (options.device.kind == DeviceKind::kCpu) return make_cpu_backend(options.threads);
   fail_runtime("device ", to_string(options.device),
                " cannot be used: this build has no CUDA backend; use --device cpu");

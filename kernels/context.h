@@ -36,7 +36,7 @@ class Context {
 // beside the computing one wants 1: two teams on the same cores wait for each other).
 void set_threads_of_caller(int threads);
 
-// `host` itself where the device is the CPU, else a copy on the device.
+// `host` itself where the device is the CPU, sharing its elements; else a copy on the device.
 Array on_device(Context& context, const Array& host);
 
 // What this build and this machine offer: "cpu" with its instruction set, every CUDA device, and

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 #include "kernels/dtype.h"
 
@@ -73,17 +75,33 @@ PTYNET_HOST_DEVICE inline float widen(Half v) {
   return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
+// Whether a pixel's value can be a number of photons: not negative, not NaN or infinite, and not
+// the largest value of an integer type, with which detectors mark dead pixels.
+template <typename T>
+PTYNET_HOST_DEVICE constexpr bool is_count(T v) {
+  constexpr T kLargest = std::numeric_limits<T>::max();
+  if constexpr (std::is_floating_point_v<T>) {
+    return v >= T{0} && v <= kLargest;
+  } else if constexpr (std::is_signed_v<T>) {
+    return v >= T{0} && v != kLargest;
+  } else {
+    return v != kLargest;
+  }
+}
+
 // Stitching adds in whole units of 2^-39, so that the order of arrival does not matter. Values are
 // held to +-64 (objects are near 1, weights at most 1): 2^45 units each, so 2^18 frames may meet on
 // one pixel (docs/numerics.md).
 inline constexpr double kStitchLimit = 64.0;
 inline constexpr double kStitchUnitsPerOne = 549755813888.0;  // 2^39
 
-// Nearest unit, ties to even: adding 1.5 * 2^52 leaves the whole number in the mantissa.
+// Nearest unit, ties to even: adding 1.5 * 2^52 leaves the whole number in the mantissa. NaN adds
+// nothing.
 PTYNET_HOST_DEVICE inline std::int64_t stitch_units(double v) {
   constexpr double kMagic = 6755399441055744.0;
   const double held = v < -kStitchLimit ? -kStitchLimit : (v > kStitchLimit ? kStitchLimit : v);
-  return std::bit_cast<std::int64_t>(held * kStitchUnitsPerOne + kMagic) -
+  const double number = held == held ? held : 0.0;
+  return std::bit_cast<std::int64_t>(number * kStitchUnitsPerOne + kMagic) -
          std::bit_cast<std::int64_t>(kMagic);
 }
 

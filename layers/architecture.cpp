@@ -37,7 +37,7 @@ class Reader {
     if (!v.is_number_integer() || (v.is_number_unsigned() && v.get<std::uint64_t>() > INT64_MAX) ||
         v.get<std::int64_t>() < low || v.get<std::int64_t>() > high) {
       fail_input("architecture: '", key, "' of ", where_, " must be a whole number from ", low,
-                 " to ", high, ", found ", v.dump(-1, ' ', false, Json::error_handler_t::replace));
+                 " to ", high, ", found ", shown(v));
     }
     return v.get<std::int64_t>();
   }
@@ -51,6 +51,11 @@ class Reader {
   float number_or(const char* key, float otherwise) const {
     return has(key) ? number(key) : otherwise;
   }
+  float positive(const char* key) const {
+    const float v = number(key);
+    if (!(v > 0)) fail_input("architecture: '", key, "' of ", where_, " must be > 0, found ", v);
+    return v;
+  }
   bool boolean(const char* key) const {
     const Json& v = at(key);
     if (!v.is_boolean()) fail_input("architecture: '", key, "' of ", where_, " is not a boolean");
@@ -59,6 +64,12 @@ class Reader {
   const std::string& where() const { return where_; }
 
  private:
+  // Lists and objects by their kind alone: printing them goes as deep as they nest.
+  static std::string shown(const Json& v) {
+    return v.is_primitive() ? v.dump(-1, ' ', false, Json::error_handler_t::replace)
+                            : text("an ", v.type_name());
+  }
+
   const Json& object_;
   std::string where_;
 };
@@ -132,9 +143,8 @@ class TreeParser {
     spec.type = LayerType::kBatchNorm2d;
     spec.in = reader.integer("channels", 1, kMaxChannels);
     spec.out = spec.in;
-    spec.epsilon = reader.number("eps");
+    spec.epsilon = reader.positive("eps");
     spec.momentum = reader.number_or("momentum", 0.1F);
-    if (!(spec.epsilon > 0)) fail_input("architecture: 'eps' of ", reader.where(), " must be > 0");
   }
 
   void read_branches(const Reader& reader, int depth, LayerSpec& spec) {
@@ -196,10 +206,10 @@ InputRule parse_input(const Reader& reader) {
     rule.scale = InputScale::kNone;
   } else if (scale == "frame_max") {
     rule.scale = InputScale::kFrameMax;
-    rule.epsilon = reader.number_or("epsilon", 1e-6F);
+    if (reader.has("epsilon")) rule.epsilon = reader.positive("epsilon");
   } else if (scale == "scan_max") {
     rule.scale = InputScale::kScanMax;
-    rule.factor = reader.number_or("factor", 1.0F);
+    if (reader.has("factor")) rule.factor = reader.positive("factor");
   } else {
     fail_input("architecture: input scale must be none, frame_max or scan_max, found '", scale,
                "'");

@@ -41,10 +41,10 @@ struct LayerSpec {
   std::string name;  // of layers that own tensors
   std::int64_t in = 0, out = 0, kernel = 0, stride = 1, padding = 0, groups = 1;
   bool bias = false;
-  float epsilon = 1e-5F, momentum = 0.1F;  // batch norm, of `in` channels
-  Activation activation;                   // fused into convolutions when a network is built
-  std::int64_t scale = 1;                  // upsampling
-  float probability = 0;                   // dropout: does nothing in inference
+  float epsilon = 1e-5F, momentum = 0.1F;     // batch norm, of `in` channels
+  Activation activation;                      // fused into convolutions when a network is built
+  std::int64_t scale = 1;                     // upsampling
+  float probability = 0;                      // dropout: does nothing in inference
   std::vector<std::vector<LayerSpec>> parts;  // residual: main and shortcut; branches: each
 };
 
@@ -72,10 +72,10 @@ InputRule named_input_rule(std::string_view name);
 
 // Where a convolution or another layer stands, in the order of execution.
 struct LayerTrace {
-  std::string name;   // of the layer, or its type where it has none
+  std::string name;  // of the layer, or its type where it has none
   LayerType type;
-  Shape output;       // [1, h, w, c] for one frame
-  double flops = 0;   // multiplications and additions of one frame, without taps on zeros
+  Shape output;      // [1, h, w, c] for one frame
+  double flops = 0;  // multiplications and additions of one frame, without taps on zeros
 };
 
 // Follows one frame of h x w pixels through the tree. Throws Error (input) naming the layer whose

@@ -1,14 +1,11 @@
 #include "layers/layer.h"
 
+#include <algorithm>
+#include <functional>
+
 namespace ptynet {
 
 namespace {
-
-Array to_device(Context& context, const Array& host) {
-  Array array = context.allocate(host.shape(), host.dtype());
-  context.backend().copy(host, array);
-  return array;
-}
 
 // [a, b, kh, kw] -> [a, kh, kw, b]: channels last, for both kinds of convolution.
 Array channels_last(const Array& weight) {
@@ -31,8 +28,8 @@ class Convolution final : public Layer {
  public:
   Convolution(Context& context, const LayerSpec& spec, const StateDict& state)
       : transposed_(spec.type == LayerType::kConvTranspose2d),
-        weight_(to_device(context, channels_last(state.at(spec.name + ".weight")))) {
-    if (spec.bias) bias_ = Tensor(to_device(context, state.at(spec.name + ".bias")));
+        weight_(on_device(context, channels_last(state.at(spec.name + ".weight")))) {
+    if (spec.bias) bias_ = Tensor(on_device(context, state.at(spec.name + ".bias")));
     options_.stride = spec.stride;
     options_.padding = spec.padding;
     options_.groups = spec.groups;
@@ -44,6 +41,7 @@ class Convolution final : public Layer {
     return transposed_ ? conv_transpose2d(context, x, weight_, bias_, options_, result)
                        : conv2d(context, x, weight_, bias_, options_, result);
   }
+  bool chooses_result() const override { return true; }
 
  private:
   bool transposed_;
@@ -56,7 +54,7 @@ class BatchNorm final : public Layer {
  public:
   BatchNorm(Context& context, const LayerSpec& spec, const StateDict& state) {
     const auto tensor = [&](const char* suffix) {
-      return to_device(context, state.at(spec.name + suffix));
+      return on_device(context, state.at(spec.name + suffix));
     };
     parameters_ = {tensor(".weight"), tensor(".bias"), tensor(".running_mean"),
                    tensor(".running_var"), spec.epsilon};
@@ -69,37 +67,17 @@ class BatchNorm final : public Layer {
   BatchNormParameters parameters_;
 };
 
-class ActivationLayer final : public Layer {
+// A layer that owns no tensors.
+class Plain final : public Layer {
  public:
-  explicit ActivationLayer(const Activation& activation) : activation_(activation) {}
+  using Operation = std::function<Tensor(Context&, const Tensor&)>;
+  explicit Plain(Operation operation) : operation_(std::move(operation)) {}
   Tensor forward(Context& context, const Tensor& x, DType) override {
-    return activation(context, x, activation_);
+    return operation_(context, x);
   }
 
  private:
-  Activation activation_;
-};
-
-class MaxPool final : public Layer {
- public:
-  explicit MaxPool(std::int64_t kernel) : kernel_(kernel) {}
-  Tensor forward(Context& context, const Tensor& x, DType) override {
-    return max_pool2d(context, x, kernel_);
-  }
-
- private:
-  std::int64_t kernel_;
-};
-
-class Upsample final : public Layer {
- public:
-  explicit Upsample(std::int64_t scale) : scale_(scale) {}
-  Tensor forward(Context& context, const Tensor& x, DType) override {
-    return upsample_bilinear2d(context, x, scale_);
-  }
-
- private:
-  std::int64_t scale_;
+  Operation operation_;
 };
 
 class Residual final : public Layer {
@@ -107,8 +85,13 @@ class Residual final : public Layer {
   Residual(std::unique_ptr<Layer> main, std::unique_ptr<Layer> shortcut)
       : main_(std::move(main)), shortcut_(std::move(shortcut)) {}
   Tensor forward(Context& context, const Tensor& x, DType result) override {
-    const Tensor main = main_->forward(context, x, result);
-    return add(context, main, shortcut_->forward(context, x, result));
+    const DType type = chooses_result() ? result : x.value().dtype();
+    const Tensor main = main_->forward(context, x, type);
+    return add(context, main, shortcut_->forward(context, x, type));
+  }
+  // Both parts, or they would meet in different types.
+  bool chooses_result() const override {
+    return main_->chooses_result() && shortcut_->chooses_result();
   }
 
  private:
@@ -121,10 +104,15 @@ class Branches final : public Layer {
   explicit Branches(std::vector<std::unique_ptr<Layer>> branches)
       : branches_(std::move(branches)) {}
   Tensor forward(Context& context, const Tensor& x, DType result) override {
+    const DType type = chooses_result() ? result : x.value().dtype();
     std::vector<Tensor> parts;
     parts.reserve(branches_.size());
-    for (const auto& branch : branches_) parts.push_back(branch->forward(context, x, result));
+    for (const auto& branch : branches_) parts.push_back(branch->forward(context, x, type));
     return concat_channels(context, parts);
+  }
+  bool chooses_result() const override {
+    return std::all_of(branches_.begin(), branches_.end(),
+                       [](const auto& branch) { return branch->chooses_result(); });
   }
 
  private:
@@ -140,11 +128,15 @@ std::unique_ptr<Layer> build_layer(Context& context, const LayerSpec& spec,
     case LayerType::kBatchNorm2d:
       return std::make_unique<BatchNorm>(context, spec, state);
     case LayerType::kActivation:
-      return std::make_unique<ActivationLayer>(spec.activation);
+      return std::make_unique<Plain>(
+          [a = spec.activation](Context& c, const Tensor& x) { return activation(c, x, a); });
     case LayerType::kMaxPool2d:
-      return std::make_unique<MaxPool>(spec.kernel);
+      return std::make_unique<Plain>(
+          [kernel = spec.kernel](Context& c, const Tensor& x) { return max_pool2d(c, x, kernel); });
     case LayerType::kUpsampleBilinear2d:
-      return std::make_unique<Upsample>(spec.scale);
+      return std::make_unique<Plain>([scale = spec.scale](Context& c, const Tensor& x) {
+        return upsample_bilinear2d(c, x, scale);
+      });
     case LayerType::kResidual:
       return std::make_unique<Residual>(build_layers(context, spec.parts[0], state),
                                         build_layers(context, spec.parts[1], state));

@@ -14,15 +14,19 @@ namespace ptynet {
 class Layer {
  public:
   virtual ~Layer() = default;
-  // x [n, h, w, c]; the result has element type `result` where the layer can give it (bf16
-  // networks end in f32).
+  // x [n, h, w, c]; the result has element type `result` where the layer can choose it (bf16
+  // networks end in f32), else x's.
   virtual Tensor forward(Context& context, const Tensor& x, DType result) = 0;
+  virtual bool chooses_result() const { return false; }
 };
 
 class Sequential final : public Layer {
  public:
   explicit Sequential(std::vector<std::unique_ptr<Layer>> layers) : layers_(std::move(layers)) {}
   Tensor forward(Context& context, const Tensor& x, DType result) override;
+  bool chooses_result() const override {
+    return !layers_.empty() && layers_.back()->chooses_result();
+  }
 
  private:
   std::vector<std::unique_ptr<Layer>> layers_;

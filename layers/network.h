@@ -15,11 +15,13 @@ struct NetworkOptions {
 
 class Network {
  public:
-  // Throws Error (input) when weights and architecture do not fit (see check_state).
+  // Throws Error (input) when weights and architecture do not fit (see check_state). On the CPU the
+  // network may share elements of `state`: they must not change while it lives.
   Network(Context& context, const Architecture& architecture, const StateDict& state,
           const NetworkOptions& options = {});
 
-  // x [n, h, w, 1], as the input rule gives it -> [n, h, w, c] f32, before the output heads.
+  // x [n, h, w, 1], as the input rule gives it -> [n, h, w, c], before the output heads: f32, or
+  // x's element type where the last layer has none of its own (a residual without convolutions).
   Tensor forward(Context& context, const Tensor& x);
 
   const Architecture& architecture() const { return architecture_; }

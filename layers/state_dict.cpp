@@ -1,5 +1,6 @@
 #include "layers/state_dict.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -35,16 +36,18 @@ std::string joined(const std::vector<std::string>& items) {
   return out;
 }
 
-bool finite(const Array& tensor) {
+template <typename Test>
+bool all_of(const Array& tensor, Test&& test) {
   const auto* values = tensor.data<float>();
-  for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-    if (!std::isfinite(values[i])) return false;
-  }
-  return true;
+  return std::all_of(values, values + tensor.elements(), test);
 }
 
 // Scales a convolution's output channels and moves its bias: what the batch norm would do.
 void fold_pair(LayerSpec& convolution, const LayerSpec& norm, StateDict& state) {
+  if (norm.in != convolution.out) {
+    fail_input("layer '", norm.name, "' takes ", norm.in, " channels, but '", convolution.name,
+               "' before it gives ", convolution.out);
+  }
   const auto values = [&](const std::string& name) { return state.at(name).data<float>(); };
   const float* gamma = values(norm.name + ".weight");
   const float* beta = values(norm.name + ".bias");
@@ -124,6 +127,7 @@ std::vector<std::string> check_state(const Architecture& architecture, const Sta
   std::vector<std::string> missing;
   std::vector<std::string> wrong;
   std::vector<std::string> not_finite;
+  std::vector<std::string> negative;
   std::set<std::string> used;
   for (const TensorSpec& tensor : tensors_of(architecture)) {
     used.insert(tensor.name);
@@ -133,17 +137,22 @@ std::vector<std::string> check_state(const Architecture& architecture, const Sta
     } else if (found->second.shape() != tensor.shape || found->second.dtype() != DType::kF32) {
       wrong.push_back(text(tensor.name, " (expected ", to_string(tensor.shape), ", found ",
                            to_string(found->second.shape()), ")"));
-    } else if (!finite(found->second)) {
+    } else if (!all_of(found->second, [](float v) { return std::isfinite(v); })) {
       not_finite.push_back(tensor.name);
+    } else if (tensor.name.ends_with(".running_var") &&
+               !all_of(found->second, [](float v) { return v >= 0; })) {
+      negative.push_back(tensor.name);
     }
   }
   if (!missing.empty() || !wrong.empty()) {
     std::string message = text("the weights are not those of '", architecture.name, "':");
     if (!missing.empty()) message += " missing " + joined(missing);
-    if (!wrong.empty()) message += (missing.empty() ? " " : "; ") + text("wrong shape ", joined(wrong));
+    if (!wrong.empty())
+      message += (missing.empty() ? " " : "; ") + text("wrong shape ", joined(wrong));
     fail_input(message, "; name the right --architecture");
   }
   if (!not_finite.empty()) fail_input("weights hold NaN or infinity: ", joined(not_finite));
+  if (!negative.empty()) fail_input("weights hold a negative variance: ", joined(negative));
   std::vector<std::string> extra;
   for (const auto& [name, tensor] : state) {
     // PyTorch counts batches beside the statistics; nothing here needs the count.

@@ -24,8 +24,8 @@ std::vector<TensorSpec> tensors_of(const Architecture& architecture);
 // Number of trainable values (running statistics aside).
 std::int64_t parameter_count(const Architecture& architecture);
 
-// Throws Error (input) that lists missing tensors, wrong shapes and tensors that hold NaN or
-// infinity. Returns the names of tensors the network does not use.
+// Throws Error (input) that lists missing tensors, wrong shapes, tensors that hold NaN or infinity
+// and negative variances. Returns the names of tensors the network does not use.
 std::vector<std::string> check_state(const Architecture& architecture, const StateDict& state);
 
 // He-scaled uniform weights and non-trivial batch-norm statistics, reproducible: the stream of
@@ -33,7 +33,8 @@ std::vector<std::string> check_state(const Architecture& architecture, const Sta
 StateDict random_state(const Architecture& architecture, std::uint64_t seed, double gain = 1.0);
 
 // The same network without batch norms that directly follow a convolution: their scale and shift
-// go into the convolution's weights and bias. Statistics must be fixed (inference).
+// go into the convolution's weights and bias. Statistics must be fixed (inference). Throws Error
+// (input) where a batch norm has other channels than the convolution before it.
 void fold_batch_norm(Architecture& architecture, StateDict& state);
 
 }  // namespace ptynet

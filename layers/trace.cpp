@@ -96,8 +96,7 @@ class Tracer {
 
   static void expect_channels(const LayerSpec& layer, Size in) {
     if (layer.in != in.c) {
-      fail_input("layer '", layer.name, "' takes ", layer.in, " channels, but ", in.c,
-                 " reach it");
+      fail_input("layer '", layer.name, "' takes ", layer.in, " channels, but ", in.c, " reach it");
     }
   }
 

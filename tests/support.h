@@ -17,13 +17,26 @@ inline std::optional<std::filesystem::path> reference_folder() {
   return std::filesystem::path(folder);
 }
 
-// Leaves the test case, loudly, when there is no reference material: CTest then reports it as
-// skipped, never as passed.
-#define PTYNET_NEED_REFERENCE()                                           \
-  if (!ptynet::tests::reference_folder()) {                               \
-    WARN("SKIPPED: set PTYNET_REFERENCE to the folder of reference data"); \
-    return;                                                               \
-  }
+// A test case that left early ends its program with this code (tests/main.cpp), unless something
+// failed: CTest then reports it as skipped, never as passed, and a failure as a failure.
+inline constexpr int kSkippedExitCode = 77;
+inline bool skipped = false;
+
+// Leaves the test case, loudly.
+#define PTYNET_SKIP(reason)        \
+  do {                             \
+    WARN("SKIPPED: " reason);      \
+    ptynet::tests::skipped = true; \
+    return;                        \
+  } while (false)
+
+// Leaves it when there is no reference material.
+#define PTYNET_NEED_REFERENCE()                                            \
+  do {                                                                     \
+    if (!ptynet::tests::reference_folder()) {                              \
+      PTYNET_SKIP("set PTYNET_REFERENCE to the folder of reference data"); \
+    }                                                                      \
+  } while (false)
 
 // A folder of its own for one test, removed at the end.
 class TemporaryFolder {

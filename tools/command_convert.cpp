@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "engine/load_architecture.h"
+#include "io/bytes.h"
 #include "io/datasets.h"
 #include "io/weights.h"
 #include "layers/state_dict.h"
@@ -78,6 +79,9 @@ Architecture architecture_of(const Arguments& arguments, const io::WeightFile& w
 
 void run(const Arguments& arguments) {
   Console console(arguments.quiet);
+  std::vector<std::filesystem::path> inputs{arguments.input, arguments.architecture};
+  if (!arguments.probe.empty()) inputs.push_back(io::parse_dataset_name(arguments.probe).path);
+  io::expect_no_input(arguments.output, inputs);
   io::WeightFile weights = io::read_weights(arguments.input);
   const Architecture architecture = architecture_of(arguments, weights);
   const std::vector<std::string> extra = check_state(architecture, weights.tensors);

@@ -61,9 +61,11 @@ Report report_of(const ReconstructSummary& s) {
   r["pictures"] = s.pictures;
   r["frames"] = s.frames;
   r["frames_without_counts"] = s.frames_without_counts;
+  r["patches_with_gaps"] = s.patches_with_gaps;
   r["object_px"] = {s.rows, s.columns};
   r["seconds"] = s.seconds;
   r["frames_per_second"] = s.frames_per_second;
+  r["network_seconds"] = s.network_seconds;
   r["r_patches"] = optional(s.r_patches);
   r["r_stitched"] = optional(s.r_stitched);
   r["r_flat_object"] = optional(s.r_flat_object);
@@ -75,7 +77,8 @@ Report report_of(const ReconstructSummary& s) {
 }
 
 void log_summary(Console& console, const ReconstructSummary& s) {
-  console.log(text(s.frames, " frames in ", s.seconds, " s, ", s.frames_per_second, " frames/s"));
+  console.log(text(s.frames, " frames in ", s.seconds, " s, ", s.frames_per_second,
+                   " frames/s; the network ran for ", s.network_seconds, " s of them"));
   if (s.frames_without_counts > 0) {
     console.warning(text(s.frames_without_counts, " frames have no counts"));
   }

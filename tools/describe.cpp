@@ -254,7 +254,8 @@ Report describe_result(const std::string& path, const std::string& by) {
                    {"stitched", optional(p.residual_stitched)},
                    {"flat_object", optional(p.residual_flat)},
                    {"mean_frame", optional(p.residual_mean)}};
-  r["overlap_rms_rad"] = optional(p.overlap_rms_rad);
+  r["overlap_offset_rms_rad"] = optional(p.overlap_offset_rms_rad);
+  r["overlap_spread_rms_rad"] = optional(p.overlap_spread_rms_rad);
   Report process = {{"program", p.program},
                     {"version", p.version},
                     {"command_line", p.command_line},
@@ -263,7 +264,8 @@ Report describe_result(const std::string& path, const std::string& by) {
                     {"device", p.device},
                     {"precision", p.precision},
                     {"seconds", optional(p.seconds)},
-                    {"frames_per_second", optional(p.frames_per_second)}};
+                    {"frames_per_second", optional(p.frames_per_second)},
+                    {"network_seconds", optional(p.network_seconds)}};
   for (const auto& [name, value] : p.more) process[name] = value;
   r["process"] = process;
   return r;

@@ -15,7 +15,7 @@ const std::string kSpecific = kDetector + "/detectorSpecific";
 std::vector<std::string> data_sets(const Hdf5Reader& reader) {
   std::vector<std::string> names;
   for (const std::string& name : reader.list(kData)) {
-    if (name.rfind("data_", 0) == 0) names.push_back(kData + "/" + name);
+    if (name.rfind("data_", 0) == 0) names.push_back(text(kData, "/", name));
   }
   return names;
 }

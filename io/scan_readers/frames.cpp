@@ -139,7 +139,9 @@ class JoinedFrames final : public FrameSource {
       const std::int64_t inside = first + done - starts_[part];
       const std::int64_t some = std::min(n - done, starts_[part + 1] - starts_[part] - inside);
       const Array frames = current_->read(inside, some);
-      std::memcpy(out.slice(done, some).data(), frames.data(), frames.bytes());
+      if (frames.bytes() > 0) {
+        std::memcpy(out.slice(done, some).data(), frames.data(), frames.bytes());
+      }
       done += some;
     }
     return out;

@@ -30,25 +30,27 @@ ConvolutionProblem problem_of(const Array& x, const Array& w, const ConvOptions&
 struct ConvolutionStep {
   BoundPrimitive convolution;
   BoundPrimitive reorder;  // our weights to oneDNN's
-  Array packed;            // oneDNN's weights
+  Array reorder_scratchpad;
+  Array packed;  // oneDNN's weights
 
   // `weights` [co, kh, kw, ci / groups] and `bias` are read when the step runs, unless constant.
   ConvolutionStep(const ConvolutionProblem& problem,
                   const dnnl::convolution_forward::primitive_desc& description, const void* x,
                   const float* weights, const float* bias, void* y, void* scratchpad) {
-    const dnnl::memory user = bound_memory(user_weights(problem), weights);
-    packed =
-        Array::host({static_cast<std::int64_t>(description.weights_desc().get_size())}, DType::kU8);
-    const dnnl::memory ordered = bound_memory(description.weights_desc(), packed.data());
-    reorder = BoundPrimitive(dnnl::reorder(user, ordered));
-    reorder.bind(DNNL_ARG_FROM, user);
-    reorder.bind(DNNL_ARG_TO, ordered);
-    convolution = BoundPrimitive(dnnl::convolution_forward(description));
-    convolution.bind(DNNL_ARG_SRC, bound_memory(description.src_desc(), x));
-    convolution.bind(DNNL_ARG_WEIGHTS, ordered);
-    if (problem.bias) convolution.bind(DNNL_ARG_BIAS, bound_memory(description.bias_desc(), bias));
-    convolution.bind(DNNL_ARG_DST, bound_memory(description.dst_desc(), y));
-    convolution.bind(DNNL_ARG_SCRATCHPAD, bound_memory(description.scratchpad_desc(), scratchpad));
+    const dnnl::memory::desc ordered = description.weights_desc();
+    const auto ordering = describe_reorder(user_weights(problem), ordered);
+    reorder_scratchpad = Array::host({scratchpad_bytes(ordering)}, DType::kU8);
+    packed = Array::host({static_cast<std::int64_t>(ordered.get_size())}, DType::kU8);
+    reorder = BoundPrimitive::of<dnnl::reorder>(ordering);
+    reorder.bind(DNNL_ARG_FROM, user_weights(problem), weights);
+    reorder.bind(DNNL_ARG_TO, ordered, packed.data());
+    reorder.bind(DNNL_ARG_SCRATCHPAD, ordering.scratchpad_desc(), reorder_scratchpad.data());
+    convolution = BoundPrimitive::of<dnnl::convolution_forward>(description);
+    convolution.bind(DNNL_ARG_SRC, description.src_desc(), x);
+    convolution.bind(DNNL_ARG_WEIGHTS, ordered, packed.data());
+    if (problem.bias) convolution.bind(DNNL_ARG_BIAS, description.bias_desc(), bias);
+    convolution.bind(DNNL_ARG_DST, description.dst_desc(), y);
+    convolution.bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad);
   }
 };
 
@@ -58,10 +60,6 @@ std::string operation_name(std::string_view kind, const ConvolutionProblem& p,
   if (p.stride > 1) name += text(" s", p.stride);
   if (p.groups > 1) name += text(" g", p.groups);
   return text(name, " (", description.impl_info_str(), ")");
-}
-
-std::int64_t scratchpad_bytes(const dnnl::convolution_forward::primitive_desc& description) {
-  return static_cast<std::int64_t>(description.scratchpad_desc().get_size());
 }
 
 // oneDNN has slow code for groups of a few outputs (bf16: 117 us where a dense layer takes 13). As

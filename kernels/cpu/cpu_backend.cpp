@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "kernels/random.h"
+#include "kernels/scoped_value.h"
 
 namespace ptynet::cpu {
 
@@ -89,7 +90,7 @@ void CpuBackend::submit(std::string_view operation, const Array& shown, Step ste
 void CpuBackend::submit_prepared(std::string_view operation, const Array& shown, bool constant,
                                  const Step& prepare, const Step& compute) {
   if (recording() && constant) {
-    prepare();
+    if (!rehearsing_) prepare();
     submit(operation, shown, compute);
     return;
   }
@@ -108,16 +109,16 @@ Array CpuBackend::scratch(const Shape& shape, DType type) {
 std::unique_ptr<Replay> CpuBackend::record(const std::function<void()>& work) {
   if (recording()) fail_runtime("a recording cannot be made within another");
   auto replay = std::make_unique<CpuReplay>(threads_);
-  recording_ = replay.get();
-  try {
-    const ThreadScope scope(threads_);
-    work();
-  } catch (...) {
-    recording_ = nullptr;
-    throw;
-  }
-  recording_ = nullptr;
+  const ScopedValue recording(recording_, replay.get());
+  const ThreadScope scope(threads_);
+  work();
   return replay;
+}
+
+// Memory that is asked for and never written to costs nothing.
+void CpuBackend::rehearse(const std::function<void()>& work) {
+  const ScopedValue rehearsing(rehearsing_, true);
+  record(work);
 }
 
 std::unique_ptr<Event> CpuBackend::event() { return std::make_unique<CpuEvent>(); }

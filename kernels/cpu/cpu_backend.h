@@ -31,6 +31,8 @@ class CpuBackend final : public Backend {
   Device device() const override { return {}; }
   Allocator& allocator() override { return *allocator_; }
   void set_allocator(Allocator* allocator) override;
+  void release_unused() override { pool_.trim(); }
+  void rehearse(const std::function<void()>& work) override;
   std::unique_ptr<Replay> record(const std::function<void()>& work) override;
   void synchronize() override {}
   std::unique_ptr<Event> event() override;
@@ -79,6 +81,7 @@ class CpuBackend final : public Backend {
   MemoryPool pool_;
   Allocator* allocator_;
   CpuReplay* recording_ = nullptr;
+  bool rehearsing_ = false;  // the recording is thrown away: nothing is prepared for it
   std::map<std::tuple<std::int64_t, std::int64_t, FftDirection>, std::unique_ptr<Fft2<float>>>
       plans_;
 };

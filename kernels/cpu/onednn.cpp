@@ -38,6 +38,20 @@ dnnl::primitive_attr user_scratchpad() {
   return attributes;
 }
 
+// oneDNN knows both what CPUID says and what ONEDNN_MAX_CPU_ISA leaves of it. Its names of
+// instruction sets are sets of bits, each holding those below it.
+void expect_bf16() {
+  const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
+  if ((static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted) return;
+  fail_runtime("--precision bf16 needs a CPU with AVX512-BF16 (Cooper Lake, Sapphire Rapids, ",
+               "Zen 4 or later), which this one has not, or ONEDNN_MAX_CPU_ISA hides: ",
+               "use --precision fp32");
+}
+
+std::string describe(const char* kind, const Shape& x, std::int64_t factor, DType type) {
+  return text(kind, " by ", factor, " of ", name_of(type), to_string(x));
+}
+
 dnnl::memory::dims weight_dims(const ConvolutionProblem& p) {
   if (p.groups == 1) return {p.co, p.ci, p.kh, p.kw};
   return {p.groups, p.co / p.groups, p.ci / p.groups, p.kh, p.kw};
@@ -46,13 +60,9 @@ dnnl::memory::dims weight_dims(const ConvolutionProblem& p) {
 }  // namespace
 
 dnnl::engine& onednn_engine() {
-  static dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+  static dnnl::engine engine =
+      ask_onednn("work on the CPU", [] { return dnnl::engine(dnnl::engine::kind::cpu, 0); });
   return engine;
-}
-
-dnnl::stream& onednn_stream() {
-  static dnnl::stream stream(onednn_engine());
-  return stream;
 }
 
 dnnl::memory::data_type onednn_type(DType type) {
@@ -60,6 +70,7 @@ dnnl::memory::data_type onednn_type(DType type) {
     case DType::kF32:
       return dnnl::memory::data_type::f32;
     case DType::kBf16:
+      expect_bf16();
       return dnnl::memory::data_type::bf16;
     default:
       fail_runtime("the CPU backend computes in f32 and bf16, found ", name_of(type));
@@ -70,7 +81,9 @@ dnnl::memory::desc user_weights(const ConvolutionProblem& p) {
   return {weight_dims(p), dnnl::memory::data_type::f32, p.groups == 1 ? Tag::ohwi : Tag::gohwi};
 }
 
-dnnl::convolution_forward::primitive_desc describe_convolution(const ConvolutionProblem& p) {
+namespace {
+
+dnnl::convolution_forward::primitive_desc convolution(const ConvolutionProblem& p) {
   const dnnl::memory::desc source({p.n, p.ci, p.h, p.w}, onednn_type(p.source), Tag::nhwc);
   const dnnl::memory::desc weights(weight_dims(p), onednn_type(p.source), Tag::any);
   const dnnl::memory::desc bias =
@@ -105,45 +118,34 @@ dnnl::convolution_forward::primitive_desc describe_convolution(const Convolution
 #endif
 }
 
-#if DNNL_VERSION_MAJOR >= 3
-dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int64_t kernel,
-                                                        DType type) {
+dnnl::pooling_forward::primitive_desc max_pool(const Shape& x, std::int64_t kernel, DType type) {
   const dnnl::memory::desc source({x[0], x[3], x[1], x[2]}, onednn_type(type), Tag::nhwc);
   const dnnl::memory::desc target({x[0], x[3], x[1] / kernel, x[2] / kernel}, onednn_type(type),
                                   Tag::nhwc);
+  const dnnl::memory::dims window{kernel, kernel};
+  const dnnl::memory::dims none{0, 0};
+#if DNNL_VERSION_MAJOR >= 3
   return {onednn_engine(),
           dnnl::prop_kind::forward_inference,
           algorithm::pooling_max,
           source,
           target,
-          {kernel, kernel},
-          {kernel, kernel},
-          {0, 0},
-          {0, 0},
-          {0, 0},
+          window,
+          window,
+          none,
+          none,
+          none,
           user_scratchpad()};
-}
 #else
-dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int64_t kernel,
-                                                        DType type) {
-  const dnnl::memory::desc source({x[0], x[3], x[1], x[2]}, onednn_type(type), Tag::nhwc);
-  const dnnl::memory::desc target({x[0], x[3], x[1] / kernel, x[2] / kernel}, onednn_type(type),
-                                  Tag::nhwc);
-  return {{dnnl::prop_kind::forward_inference,
-           algorithm::pooling_max,
-           source,
-           target,
-           {kernel, kernel},
-           {kernel, kernel},
-           {0, 0},
-           {0, 0}},
+  return {{dnnl::prop_kind::forward_inference, algorithm::pooling_max, source, target, window,
+           window, none, none},
           user_scratchpad(),
           onednn_engine()};
-}
 #endif
+}
 
-dnnl::resampling_forward::primitive_desc describe_upsampling(const Shape& x, std::int64_t scale,
-                                                             DType type) {
+dnnl::resampling_forward::primitive_desc upsampling(const Shape& x, std::int64_t scale,
+                                                    DType type) {
   const dnnl::memory::desc source({x[0], x[3], x[1], x[2]}, onednn_type(type), Tag::nhwc);
   const dnnl::memory::desc target({x[0], x[3], x[1] * scale, x[2] * scale}, onednn_type(type),
                                   Tag::nhwc);
@@ -161,7 +163,7 @@ dnnl::resampling_forward::primitive_desc describe_upsampling(const Shape& x, std
 #endif
 }
 
-dnnl::matmul::primitive_desc describe_product(std::int64_t m, std::int64_t n, std::int64_t k) {
+dnnl::matmul::primitive_desc product(std::int64_t m, std::int64_t n, std::int64_t k) {
   const auto f32 = dnnl::memory::data_type::f32;
   const dnnl::memory::desc a({m, k}, f32, Tag::ab);
   const dnnl::memory::desc b({k, n}, f32, Tag::ba);
@@ -173,19 +175,50 @@ dnnl::matmul::primitive_desc describe_product(std::int64_t m, std::int64_t n, st
 #endif
 }
 
-dnnl::memory bound_memory(const dnnl::memory::desc& shape, const void* data) {
-  return {shape, onednn_engine(), const_cast<void*>(data)};
+}  // namespace
+
+dnnl::convolution_forward::primitive_desc describe_convolution(const ConvolutionProblem& p) {
+  const std::string what =
+      text("a convolution ", p.kh, "x", p.kw, " ", p.ci, "->", p.co, " g", p.groups, " of ",
+           name_of(p.source), "[", p.n, ", ", p.h, ", ", p.w, ", ", p.ci, "]");
+  return ask_onednn(what, [&] { return convolution(p); });
 }
 
-void BoundPrimitive::bind(int argument, dnnl::memory memory) {
-  arguments_.push_back({argument, memory.get()});
-  memories_.push_back(std::move(memory));
+dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int64_t kernel,
+                                                        DType type) {
+  return ask_onednn(describe("max-pooling", x, kernel, type),
+                    [&] { return max_pool(x, kernel, type); });
+}
+
+dnnl::resampling_forward::primitive_desc describe_upsampling(const Shape& x, std::int64_t scale,
+                                                             DType type) {
+  return ask_onednn(describe("upsampling", x, scale, type),
+                    [&] { return upsampling(x, scale, type); });
+}
+
+dnnl::matmul::primitive_desc describe_product(std::int64_t m, std::int64_t n, std::int64_t k) {
+  return ask_onednn(text("a matrix product ", m, "x", k, " times ", k, "x", n),
+                    [&] { return product(m, n, k); });
+}
+
+dnnl::reorder::primitive_desc describe_reorder(const dnnl::memory::desc& from,
+                                               const dnnl::memory::desc& to) {
+  return ask_onednn("a reordering of weights", [&] {
+    return dnnl::reorder::primitive_desc(onednn_engine(), from, onednn_engine(), to,
+                                         user_scratchpad());
+  });
+}
+
+void BoundPrimitive::bind(int argument, const dnnl::memory::desc& shape, const void* data) {
+  memories_.push_back(ask_onednn("a binding of memory", [&] {
+    return dnnl::memory(shape, onednn_engine(), const_cast<void*>(data));
+  }));
+  arguments_.push_back({argument, memories_.back().get()});
 }
 
 void BoundPrimitive::run() const {
-  const dnnl_status_t status =
-      dnnl_primitive_execute(primitive_.get(), onednn_stream().get(),
-                             static_cast<int>(arguments_.size()), arguments_.data());
+  const dnnl_status_t status = dnnl_primitive_execute(
+      primitive_.get(), stream_.get(), static_cast<int>(arguments_.size()), arguments_.data());
   if (status != dnnl_success) fail_runtime("oneDNN could not run a primitive: status ", status);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <dnnl.hpp>
+#include <string>
 #include <vector>
 
 #include "kernels/array.h"
@@ -10,9 +11,20 @@
 namespace ptynet::cpu {
 
 dnnl::engine& onednn_engine();
-dnnl::stream& onednn_stream();  // synchronous on the CPU: safe to share
 
+// Throws Error (runtime) for other types than f32 and bf16, and for bf16 where the CPU, or what
+// ONEDNN_MAX_CPU_ISA leaves of it, has no instructions for it.
 dnnl::memory::data_type onednn_type(DType type);
+
+// What `make` gives. Where oneDNN refuses: Error (runtime) that says what was asked of it.
+template <typename Make>
+auto ask_onednn(const std::string& what, Make&& make) {
+  try {
+    return make();
+  } catch (const dnnl::error& problem) {
+    fail_runtime("oneDNN cannot do ", what, ": ", problem.what());
+  }
+}
 
 // One convolution as oneDNN sees it; channels last in and out, weights in any order it likes.
 struct ConvolutionProblem {
@@ -45,19 +57,37 @@ dnnl::resampling_forward::primitive_desc describe_upsampling(const Shape& x, std
 // c [m, n] = a [m, k] * transpose(b [n, k]), f32.
 dnnl::matmul::primitive_desc describe_product(std::int64_t m, std::int64_t n, std::int64_t k);
 
-// The memory of an operand that lives elsewhere.
-dnnl::memory bound_memory(const dnnl::memory::desc& shape, const void* data);
+// Copies from one order or type to another.
+dnnl::reorder::primitive_desc describe_reorder(const dnnl::memory::desc& from,
+                                               const dnnl::memory::desc& to);
 
-// A primitive with its operands fixed: run() makes no container of our own.
+// Bytes of scratch memory that a primitive wants to be given.
+template <typename Description>
+std::int64_t scratchpad_bytes(const Description& description) {
+  return static_cast<std::int64_t>(description.scratchpad_desc().get_size());
+}
+
+// A primitive with its operands fixed: run() makes no container of our own. Each has a stream of
+// its own, which no other thread uses.
 class BoundPrimitive {
  public:
   BoundPrimitive() = default;
-  explicit BoundPrimitive(dnnl::primitive primitive) : primitive_(std::move(primitive)) {}
-  void bind(int argument, dnnl::memory memory);
+  template <typename Primitive, typename Description>
+  static BoundPrimitive of(const Description& description) {
+    return ask_onednn(text("a primitive (", description.impl_info_str(), ")"),
+                      [&] { return BoundPrimitive(Primitive(description)); });
+  }
+
+  // The operand lives elsewhere: at `data`, as `shape` says.
+  void bind(int argument, const dnnl::memory::desc& shape, const void* data);
   void run() const;
 
  private:
+  explicit BoundPrimitive(dnnl::primitive primitive)
+      : primitive_(std::move(primitive)), stream_(onednn_engine()) {}
+
   dnnl::primitive primitive_;
+  dnnl::stream stream_;
   std::vector<dnnl::memory> memories_;
   std::vector<dnnl_exec_arg_t> arguments_;
 };

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
-#include <limits>
-#include <type_traits>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/typed.h"
@@ -33,14 +31,10 @@ void with_count_type(DType type, Body&& body) {
   }
 }
 
-// The count as float, or 0 where no photon number can be: see Backend::input_rule.
+// The count as float, or 0 where there is none.
 template <typename T>
 float good_count(T v) {
-  if constexpr (std::is_unsigned_v<T>) {
-    return v == std::numeric_limits<T>::max() ? 0.0F : static_cast<float>(v);
-  } else {
-    return v > T{0} ? static_cast<float>(v) : 0.0F;
-  }
+  return is_count(v) ? static_cast<float>(v) : 0.0F;
 }
 
 // A run of pixels of one frame, so that one frame alone keeps all threads busy.
@@ -221,7 +215,7 @@ void CpuBackend::r_factor_sums(const Array& predicted, const Array& measured, Ar
              double difference = 0;
              double total = 0;
              for (std::int64_t p = i * pixels; p < (i + 1) * pixels; ++p) {
-               if (!(data[p] >= 0.0F)) continue;
+               if (!is_count(data[p])) continue;
                const double root = std::sqrt(double{data[p]});
                difference += std::abs(root - std::sqrt(std::max(0.0, double{model[p]})));
                total += root;

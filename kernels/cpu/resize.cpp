@@ -9,15 +9,11 @@ namespace {
 template <typename Primitive, typename Description>
 std::shared_ptr<BoundPrimitive> bound(const Description& description, const Array& x,
                                       const Array& y, const Array& scratchpad) {
-  auto step = std::make_shared<BoundPrimitive>(Primitive(description));
-  step->bind(DNNL_ARG_SRC, bound_memory(description.src_desc(), x.data()));
-  step->bind(DNNL_ARG_DST, bound_memory(description.dst_desc(), y.data()));
-  step->bind(DNNL_ARG_SCRATCHPAD, bound_memory(description.scratchpad_desc(), scratchpad.data()));
+  auto step = std::make_shared<BoundPrimitive>(BoundPrimitive::of<Primitive>(description));
+  step->bind(DNNL_ARG_SRC, description.src_desc(), x.data());
+  step->bind(DNNL_ARG_DST, description.dst_desc(), y.data());
+  step->bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad.data());
   return step;
-}
-
-std::int64_t scratchpad_bytes(const dnnl::memory::desc& scratchpad) {
-  return static_cast<std::int64_t>(scratchpad.get_size());
 }
 
 }  // namespace
@@ -25,7 +21,7 @@ std::int64_t scratchpad_bytes(const dnnl::memory::desc& scratchpad) {
 void CpuBackend::max_pool2d(const Array& x, std::int64_t kernel, Array& y) {
   const ThreadScope scope(threads_);
   const auto description = describe_max_pool(x.shape(), kernel, x.dtype());
-  Array pad = scratch({scratchpad_bytes(description.scratchpad_desc())}, DType::kU8);
+  Array pad = scratch({scratchpad_bytes(description)}, DType::kU8);
   const auto step = bound<dnnl::pooling_forward>(description, x, y, pad);
   submit("max_pool2d", y, [step] { step->run(); });
 }
@@ -33,7 +29,7 @@ void CpuBackend::max_pool2d(const Array& x, std::int64_t kernel, Array& y) {
 void CpuBackend::upsample_bilinear2d(const Array& x, std::int64_t scale, Array& y) {
   const ThreadScope scope(threads_);
   const auto description = describe_upsampling(x.shape(), scale, x.dtype());
-  Array pad = scratch({scratchpad_bytes(description.scratchpad_desc())}, DType::kU8);
+  Array pad = scratch({scratchpad_bytes(description)}, DType::kU8);
   const auto step = bound<dnnl::resampling_forward>(description, x, y, pad);
   submit("upsample_bilinear2d", y, [step] { step->run(); });
 }

@@ -80,14 +80,12 @@ void CpuBackend::thin_conv2d(const Array& x, const Array& w, const Array& b, con
   Array weights = Array::host({thin.planes(), thin.ci}, DType::kF32);
   Array planes = scratch({thin.planes(), pixels}, DType::kF32);
   Array sums = scratch({thin.n * thin.output_rows(), thin.co * thin.output_columns()}, DType::kF32);
-  Array scratchpad =
-      scratch({static_cast<std::int64_t>(description.scratchpad_desc().get_size())}, DType::kU8);
-  auto product = std::make_shared<BoundPrimitive>(dnnl::matmul(description));
-  product->bind(DNNL_ARG_SRC, bound_memory(description.src_desc(), weights.data()));
-  product->bind(DNNL_ARG_WEIGHTS, bound_memory(description.weights_desc(), x.data()));
-  product->bind(DNNL_ARG_DST, bound_memory(description.dst_desc(), planes.data()));
-  product->bind(DNNL_ARG_SCRATCHPAD,
-                bound_memory(description.scratchpad_desc(), scratchpad.data()));
+  Array scratchpad = scratch({scratchpad_bytes(description)}, DType::kU8);
+  auto product = std::make_shared<BoundPrimitive>(BoundPrimitive::of<dnnl::matmul>(description));
+  product->bind(DNNL_ARG_SRC, description.src_desc(), weights.data());
+  product->bind(DNNL_ARG_WEIGHTS, description.weights_desc(), x.data());
+  product->bind(DNNL_ARG_DST, description.dst_desc(), planes.data());
+  product->bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad.data());
 
   const auto prepare = [thin, from = w.data<float>(), to = weights.data<float>()] {
     thin.spread_weights(from, to);

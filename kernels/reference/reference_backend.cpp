@@ -11,6 +11,7 @@
 
 #include "kernels/backend.h"
 #include "kernels/random.h"
+#include "kernels/scoped_value.h"
 
 namespace ptynet {
 
@@ -51,6 +52,36 @@ std::vector<double> values_of(const Array& a) {
       break;
     case DType::kC64:
       fail_runtime("expected a real array, found ", describe(a));
+  }
+  return out;
+}
+
+// Frames as doubles, with 0 where a pixel's value is no count.
+std::vector<double> counts_of(const Array& frames) {
+  std::vector<double> out = values_of(frames);
+  const auto clean = [&](const auto* counts) {
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      if (!is_count(counts[i])) out[i] = 0;
+    }
+  };
+  switch (frames.dtype()) {
+    case DType::kU8:
+      clean(frames.data<std::uint8_t>());
+      break;
+    case DType::kU16:
+      clean(frames.data<std::uint16_t>());
+      break;
+    case DType::kU32:
+      clean(frames.data<std::uint32_t>());
+      break;
+    case DType::kI32:
+      clean(frames.data<std::int32_t>());
+      break;
+    case DType::kF32:
+      clean(frames.data<float>());
+      break;
+    default:
+      fail_runtime("frames are u8, u16, u32, i32 or f32, found ", describe(frames));
   }
   return out;
 }
@@ -143,8 +174,7 @@ class ReferenceReplay final : public Replay {
     for (const auto& step : work) {
       const ReferenceEvent start;
       step();
-      seconds.push_back(
-          std::chrono::duration<double>(ReferenceEvent().time - start.time).count());
+      seconds.push_back(std::chrono::duration<double>(ReferenceEvent().time - start.time).count());
     }
     return seconds;
   }
@@ -162,16 +192,12 @@ class ReferenceBackend final : public Backend {
     allocator_ = allocator != nullptr ? allocator : &pool_;
   }
 
+  void release_unused() override { pool_.trim(); }
+  void rehearse(const std::function<void()>& work) override { work(); }
   std::unique_ptr<Replay> record(const std::function<void()>& work) override {
     auto replay = std::make_unique<ReferenceReplay>();
-    recording_ = replay.get();
-    try {
-      work();
-    } catch (...) {
-      recording_ = nullptr;
-      throw;
-    }
-    recording_ = nullptr;
+    const ScopedValue recording(recording_, replay.get());
+    work();
     return replay;
   }
   void synchronize() override {}
@@ -182,7 +208,8 @@ class ReferenceBackend final : public Backend {
         .count();
   }
   void copy(const Array& from, Array& to) override {
-    if (from.bytes() != to.bytes()) fail_runtime("cannot copy ", describe(from), " to ", describe(to));
+    if (from.bytes() != to.bytes())
+      fail_runtime("cannot copy ", describe(from), " to ", describe(to));
     submit("copy", [from, to]() mutable { std::memcpy(to.data(), from.data(), from.bytes()); });
   }
   std::size_t conv2d_workspace(const Array&, const Array&, const ConvOptions&) override {
@@ -209,8 +236,7 @@ class ReferenceBackend final : public Backend {
   void upsample_bilinear2d(const Array& x, std::int64_t scale, Array& y) override;
   void add(const Array& a, const Array& b, Array& y) override;
   void concat_channels(std::span<const Array> parts, Array& y) override;
-  void input_rule(const Array& frames, const Array& mask, const InputRule& rule,
-                  Array& y) override;
+  void input_rule(const Array& frames, const Array& mask, const InputRule& rule, Array& y) override;
   void output_heads(const Array& x, const OutputHead& amplitude_head, const OutputHead& phase_head,
                     Array& amplitude, Array& phase) override;
   void compose_object(const Array& amplitude, const Array& phase, Array& object) override;
@@ -301,8 +327,8 @@ void ReferenceBackend::batch_norm(const Array& x, const BatchNormParameters& p, 
     const std::vector<double> variance = values_of(p.running_var);
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::size_t c = i % weight.size();
-      values[i] = (values[i] - mean[c]) / std::sqrt(variance[c] + double{p.epsilon}) * weight[c] +
-                  bias[c];
+      values[i] =
+          (values[i] - mean[c]) / std::sqrt(variance[c] + double{p.epsilon}) * weight[c] + bias[c];
     }
     store(values, y);
   });
@@ -353,9 +379,8 @@ void ReferenceBackend::upsample_bilinear2d(const Array& x, std::int64_t scale, A
       const auto value = [&](std::int64_t a, std::int64_t b) {
         return in[at(x.shape(), n, a, b, c)];
       };
-      out[at(y.shape(), n, h, w, c)] =
-          (1 - fr) * ((1 - fq) * value(r, q) + fq * value(r, right)) +
-          fr * ((1 - fq) * value(below, q) + fq * value(below, right));
+      out[at(y.shape(), n, h, w, c)] = (1 - fr) * ((1 - fq) * value(r, q) + fq * value(r, right)) +
+                                       fr * ((1 - fq) * value(below, q) + fq * value(below, right));
     });
     store(out, y);
   });
@@ -371,35 +396,32 @@ void ReferenceBackend::add(const Array& a, const Array& b, Array& y) {
 }
 
 void ReferenceBackend::concat_channels(std::span<const Array> parts, Array& y) {
-  submit("concat_channels", [sources = std::vector<Array>(parts.begin(), parts.end()), y]() mutable {
-    std::vector<double> out(static_cast<std::size_t>(y.elements()));
-    std::int64_t first = 0;
-    for (const Array& part : sources) {
-      const std::vector<double> in = values_of(part);
-      for_each_element(part.shape(), [&](auto n, auto h, auto w, auto c) {
-        out[at(y.shape(), n, h, w, first + c)] = in[at(part.shape(), n, h, w, c)];
-      });
-      first += part.shape()[3];
-    }
-    store(out, y);
-  });
+  submit("concat_channels",
+         [sources = std::vector<Array>(parts.begin(), parts.end()), y]() mutable {
+           std::vector<double> out(static_cast<std::size_t>(y.elements()));
+           std::int64_t first = 0;
+           for (const Array& part : sources) {
+             const std::vector<double> in = values_of(part);
+             for_each_element(part.shape(), [&](auto n, auto h, auto w, auto c) {
+               out[at(y.shape(), n, h, w, first + c)] = in[at(part.shape(), n, h, w, c)];
+             });
+             first += part.shape()[3];
+           }
+           store(out, y);
+         });
 }
 
 void ReferenceBackend::input_rule(const Array& frames, const Array& mask, const InputRule& rule,
                                   Array& y) {
   submit("input_rule", [=]() mutable {
-    std::vector<double> values = values_of(frames);
-    double dead = std::numeric_limits<double>::infinity();
-    if (frames.dtype() == DType::kU8) dead = 0xff;
-    if (frames.dtype() == DType::kU16) dead = 0xffff;
-    if (frames.dtype() == DType::kU32) dead = 0xffffffff;
+    std::vector<double> values = counts_of(frames);
     const auto pixels = static_cast<std::size_t>(frames.shape()[1] * frames.shape()[2]);
     for (std::size_t first = 0; first < values.size(); first += pixels) {
       double largest = 0;
       for (std::size_t i = 0; i < pixels; ++i) {
         double& v = values[first + i];
         const bool masked = !mask.empty() && mask.data<std::uint8_t>()[i] == 0;
-        if (masked || !(v >= 0) || v == dead) v = 0;
+        if (masked) v = 0;
         if (rule.scale == InputScale::kScanMax) {
           v *= double{rule.factor} / std::max(double{rule.scan_max}, 1e-20);
         }
@@ -421,8 +443,8 @@ void ReferenceBackend::output_heads(const Array& x, const OutputHead& amplitude_
     const auto head = [&](const OutputHead& h, Array& y) {
       std::vector<double> out(in.size() / c, 1.0);
       for (std::size_t i = 0; h.channel >= 0 && i < out.size(); ++i) {
-        out[i] = in[i * c + static_cast<std::size_t>(h.channel)] * double{h.scale} +
-                 double{h.offset};
+        out[i] =
+            in[i * c + static_cast<std::size_t>(h.channel)] * double{h.scale} + double{h.offset};
       }
       store(out, y);
     };
@@ -490,7 +512,7 @@ void ReferenceBackend::r_factor_sums(const Array& predicted, const Array& measur
     const auto pixels = static_cast<std::size_t>(measured.shape()[1] * measured.shape()[2]);
     std::vector<double> out(static_cast<std::size_t>(sums.elements()), 0.0);
     for (std::size_t i = 0; i < data.size(); ++i) {
-      if (!(data[i] >= 0)) continue;
+      if (!is_count(data[i])) continue;
       out[2 * (i / pixels)] += std::abs(std::sqrt(data[i]) - std::sqrt(std::max(0.0, model[i])));
       out[2 * (i / pixels) + 1] += std::sqrt(data[i]);
     }
@@ -507,6 +529,7 @@ void ReferenceBackend::stitch(const Array& object, const Array& weight, const Ar
     const std::int64_t h = object.shape()[1];
     const std::int64_t w = object.shape()[2];
     const auto units = [](double v) {
+      if (std::isnan(v)) return 0LL;
       return std::llrint(std::clamp(v, -kStitchLimit, kStitchLimit) * kStitchUnitsPerOne);
     };
     const auto add = [&](std::int64_t pixel, double share, Complex value) {

@@ -1,11 +1,10 @@
-#include "engine/stitcher.h"
-
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <complex>
+#include <cstring>
 #include <numeric>
 
+#include "engine/stitcher.h"
 #include "kernels/random.h"
 #include "tests/catch.h"
 
@@ -125,6 +124,115 @@ TEST_CASE("any order, any batch, a canvas that grows: the same bytes") {
                     at_once.coverage().bytes()) == 0);
 }
 
+TEST_CASE("fractions are those of the position, wherever the canvas begins") {
+  Context context;
+  // A patch a hair beyond half a unit of 2^-39 px below its row gives the row after it 1 unit or
+  // none, as its fraction is rounded; a far origin takes the digits that decide.
+  std::vector<io::Position> positions{{-3000, -3000}};
+  for (int k = 0; k < 12; ++k) {
+    positions.push_back({(k + 0.5) * 0x1p-39 + 0x1p-70, 40.0 * k});
+    positions.push_back({100 + 0.1 * k, 40.0 * k + (k + 0.5) * 0x1p-39});
+  }
+  const Cut patches = cut(positions, 32);
+  const StitcherOptions options{StitchMode::kMean, Subpixel::kBilinear};
+  const auto stitched = [&](const std::vector<std::size_t>& order) {
+    Stitcher stitcher(context, 32, 32, {}, options);
+    for (const std::size_t i : order) {
+      const auto k = static_cast<std::int64_t>(i);
+      stitcher.add(patches.amplitude.slice(k, 1), patches.phase.slice(k, 1), {positions[i]});
+    }
+    return std::pair{stitcher.object(), stitcher.coverage()};
+  };
+  std::vector<std::size_t> order(positions.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto far_origin_first = stitched(order);
+  std::reverse(order.begin(), order.end());
+  const auto far_origin_last = stitched(order);
+  REQUIRE(far_origin_first.first.shape() == far_origin_last.first.shape());
+  CHECK(std::memcmp(far_origin_first.first.data(), far_origin_last.first.data(),
+                    far_origin_first.first.bytes()) == 0);
+  CHECK(std::memcmp(far_origin_first.second.data(), far_origin_last.second.data(),
+                    far_origin_first.second.bytes()) == 0);
+}
+
+TEST_CASE("a canvas that grows patch by patch is moved a few times only") {
+  Context context;
+  Stitcher stitcher(context, 8, 8, {}, {});
+  const Cut patch = cut({{0, 0}}, 8);
+  std::int64_t moves = 0;
+  for (int i = 0; i < 400; ++i) {
+    const std::int64_t before = stitcher.allocated_pixels();
+    // Outwards on all four sides in turn.
+    const double d = 4.0 * i * (i % 2 == 0 ? 1 : -1);
+    stitcher.add(patch.amplitude, patch.phase,
+                 {i % 4 < 2 ? io::Position{d, 0} : io::Position{0, d}});
+    if (stitcher.allocated_pixels() != before) ++moves;
+  }
+  CHECK(moves < 40);
+  CHECK(stitcher.allocated_pixels() < 6 * stitcher.rows() * stitcher.columns());
+  // The canvas itself is tight: from -4 * 399 to 4 * 398 + 8, a side's last step being 2 before.
+  CHECK(stitcher.origin() == std::array<std::int64_t, 2>{-4 * 397, -4 * 399});
+  CHECK(stitcher.rows() == 4 * 397 + 4 * 396 + 8);
+  CHECK(stitcher.columns() == 4 * 399 + 4 * 398 + 8);
+}
+
+TEST_CASE("a margin never takes a canvas over its limit") {
+  Context context;
+  StitcherOptions options;
+  options.max_canvas = 32 * 100;
+  Stitcher stitcher(context, 32, 32, {}, options);
+  const Cut patch = cut({{0, 0}}, 32);
+  for (const double column : {0.0, 20.0, 40.0, 68.0}) {
+    stitcher.add(patch.amplitude, patch.phase, {{0, column}});
+    CHECK(stitcher.allocated_pixels() <= options.max_canvas);
+  }
+  CHECK(stitcher.columns() == 100);
+}
+
+TEST_CASE("values that are not finite are left out of the object and counted") {
+  Context context;
+  const std::vector<io::Position> positions{{0, 0}, {0, 8}, {0, 64}};
+  const Cut patches = cut(positions, 32);
+  for (const Subpixel subpixel : {Subpixel::kNone, Subpixel::kBilinear}) {
+    Cut holed{patches.amplitude.clone(), patches.phase.clone()};
+    holed.amplitude.data<float>()[5 * 32 + 20] = std::nanf("");    // frame 1 covers it too
+    holed.phase.data<float>()[(2 * 32 + 7) * 32 + 9] = HUGE_VALF;  // nothing else does
+    Stitcher stitcher(context, 32, 32, {}, {StitchMode::kMean, subpixel});
+    const auto overlaps = stitcher.add(holed.amplitude, holed.phase, positions);
+    CHECK(stitcher.patches_with_gaps() == 2);
+    CHECK(overlaps[1].coherence == Approx(1).margin(1e-6));
+    CHECK(stitcher.coverage().data<float>()[5 * stitcher.columns() + 20] == 1);
+    CHECK(stitcher.coverage().data<float>()[7 * stitcher.columns() + 64 + 9] == 0);
+    CHECK(stitcher.object().data<std::complex<float>>()[7 * stitcher.columns() + 64 + 9] == 0.0F);
+    // The hole apart, the object is the truth.
+    Array object = stitcher.object();
+    const auto whole = [&](std::int64_t r, std::int64_t c) {
+      return std::complex<double>(object.data<std::complex<float>>()[r * stitcher.columns() + c]);
+    };
+    CHECK(std::abs(whole(5, 20) - object_at(5, 20)) < 1e-6);
+    CHECK(std::abs(whole(7, 64 + 10) - object_at(7, 74)) < 1e-6);
+  }
+}
+
+TEST_CASE("overlaps do not depend on the number of threads") {
+  Context context;
+  const auto positions = grid(12, 1);
+  const Cut patches = cut(positions, 32, 0.2);
+  const auto run = [&](int threads) {
+    set_threads_of_caller(threads);
+    Stitcher stitcher(context, 32, 32, {}, {});
+    return stitcher.add(patches.amplitude, patches.phase, positions);
+  };
+  const auto alone = run(1);
+  const auto together = run(3);
+  set_threads_of_caller(2);
+  for (std::size_t i = 0; i < alone.size(); ++i) {
+    CHECK(alone[i].weight == together[i].weight);
+    CHECK(alone[i].offset_rad == together[i].offset_rad);
+    CHECK(alone[i].coherence == together[i].coherence);
+  }
+}
+
 TEST_CASE("a constant phase per patch is seen, and removed when asked") {
   Context context;
   const auto positions = grid(12, 0);
@@ -164,9 +272,16 @@ TEST_CASE("a cut is the object under a frame") {
   const Cut patches = cut(positions, 32);
   Stitcher stitcher(context, 32, 32, {}, {});
   stitcher.add(patches.amplitude, patches.phase, positions);
-  const Array piece = stitcher.cut(positions[6]);
-  const auto v = std::complex<double>(piece.data<std::complex<float>>()[5 * 32 + 9]);
-  CHECK(std::abs(v - object_at(positions[6].row + 5, positions[6].column + 9)) < 1e-6);
+  const Array pieces = stitcher.cut(stitcher.object(), {positions[6], {-30, -40}, {-30, -5}});
+  const auto at = [&](std::int64_t piece, std::int64_t r, std::int64_t c) {
+    return std::complex<double>(pieces.data<std::complex<float>>()[(piece * 32 + r) * 32 + c]);
+  };
+  CHECK(std::abs(at(0, 5, 9) - object_at(positions[6].row + 5, positions[6].column + 9)) < 1e-6);
+  // Beyond the canvas, which begins at (-20, 0), there is nothing.
+  CHECK(at(1, 31, 31) == 0.0);
+  CHECK(at(2, 9, 31) == 0.0);
+  CHECK(at(2, 10, 4) == 0.0);
+  CHECK(std::abs(at(2, 10, 5) - object_at(-20, 0)) < 1e-6);
 }
 
 TEST_CASE("what cannot be stitched is refused, and nothing is added") {
@@ -180,6 +295,7 @@ TEST_CASE("what cannot be stitched is refused, and nothing is added") {
   CHECK(stitcher.rows() == 0);
   CHECK_THROWS_WITH(stitcher.reserve({{std::nan(""), 0}}), Contains("cannot be placed"));
   CHECK_THROWS_WITH(stitcher.reserve({{1e300, 0}}), Contains("cannot be placed"));
+  CHECK_THROWS_WITH(stitcher.reserve({{0, -5e9}}), Contains("cannot be placed"));
   CHECK_THROWS_WITH(Stitcher(context, 32, 32, {}, {StitchMode::kProbe}), Contains("--probe"));
   options.border = 16;
   CHECK_THROWS_WITH(Stitcher(context, 32, 32, {}, options), Contains("border"));

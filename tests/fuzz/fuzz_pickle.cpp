@@ -14,8 +14,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   };
   storages.file_bytes = size;
   try {
-    const io::StateDict tensors = io::without_wrapper_prefixes(io::read_tensors(
-        {reinterpret_cast<const std::byte*>(data), size}, "fuzz.pth", storages));
+    const io::StateDict tensors = io::without_wrapper_prefixes(
+        io::read_tensors({reinterpret_cast<const std::byte*>(data), size}, "fuzz.pth", storages));
     io::check_finite(tensors, "fuzz.pth");
   } catch (const Error&) {
   }

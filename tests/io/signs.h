@@ -77,10 +77,11 @@ inline const std::filesystem::path& demo_signs_folder() {
 }
 
 #define PTYNET_NEED_FOLDER_OF_SIGNS(folder)                                                \
-  if ((folder).empty()) {                                                                  \
-    WARN("SKIPPED: needs Python with numpy and h5py; set PTYNET_TEST_PYTHON to such one"); \
-    return;                                                                                \
-  }
+  do {                                                                                     \
+    if ((folder).empty()) {                                                                \
+      PTYNET_SKIP("needs Python with numpy and h5py; set PTYNET_TEST_PYTHON to such one"); \
+    }                                                                                      \
+  } while (false)
 #define PTYNET_NEED_SIGNS() PTYNET_NEED_FOLDER_OF_SIGNS(ptynet::tests::signs_folder())
 #define PTYNET_NEED_DEMO_SIGNS() PTYNET_NEED_FOLDER_OF_SIGNS(ptynet::tests::demo_signs_folder())
 

@@ -1,5 +1,7 @@
 #include <cmath>
 #include <complex>
+#include <filesystem>
+#include <fstream>
 #include <limits>
 #include <numbers>
 #include <string>
@@ -205,8 +207,13 @@ TEST_CASE("the pictures of a result are PNG files with neutral gaps", "[picture]
   result.object = Array::copy_of(object, {512, 512});
   result.coverage = Array::zeros({512, 512}, DType::kF32);
   result.count = Array::zeros({512, 512}, DType::kU32);
-  result.count.data<std::uint32_t>()[0] = 3;
-  ptynet::io::write_pictures(folder / "new" / "folder", result);
+  result.coverage.data<float>()[0] = 3;
+  {
+    ptynet::io::PictureWriter writer(folder / "new" / "folder");
+    writer.draw(result);
+    CHECK_FALSE(std::filesystem::exists(folder / "new" / "folder" / "phase.png"));
+    writer.commit();
+  }
   for (const char* name : {"amplitude.png", "phase.png", "coverage.png"}) {
     const Array picture = ptynet::io::read_png(folder / "new" / "folder" / name);
     INFO(name);
@@ -214,5 +221,22 @@ TEST_CASE("the pictures of a result are PNG files with neutral gaps", "[picture]
     CHECK(pixel(picture, 18, 18) != kNeutral);
     CHECK(pixel(picture, 18, 19) == kNeutral);
   }
-  CHECK_THROWS_AS(ptynet::io::write_pictures("/proc/none", result), ptynet::Error);
+  CHECK(std::distance(std::filesystem::directory_iterator(folder / "new" / "folder"), {}) == 3);
+  CHECK_THROWS_AS(ptynet::io::PictureWriter("/proc/none"), ptynet::Error);
+}
+
+TEST_CASE("pictures that are not committed leave nothing, nor do folders made for them",
+          "[picture]") {
+  namespace fs = std::filesystem;
+  const ptynet::tests::TemporaryFolder folder;
+  { const ptynet::io::PictureWriter writer(folder / "a" / "b"); }
+  CHECK(fs::is_empty(folder.path()));
+  // What was there stays.
+  fs::create_directories(folder / "a" / "phase.png");
+  CHECK_THROWS_WITH(ptynet::io::PictureWriter(folder / "a"),
+                    Catch::Matchers::Contains("phase.png") && Catch::Matchers::Contains("folder"));
+  CHECK(std::distance(fs::directory_iterator(folder / "a"), {}) == 1);
+  std::ofstream(folder / "file") << "text";
+  CHECK_THROWS_AS(ptynet::io::PictureWriter(folder / "file" / "pictures"), ptynet::Error);
+  CHECK(fs::is_regular_file(folder / "file"));
 }

@@ -44,6 +44,9 @@ Result small_result() {
   result.process.precision = "fp32";
   result.process.seconds = 1.25;
   result.process.frames_per_second = 2.4;
+  result.process.network_seconds = 0.75;
+  result.process.overlap_offset_rms_rad = 0.125;
+  result.process.overlap_spread_rms_rad = 0.0625;
   result.process.residual = 0.375;
   result.process.residual_flat = 0.9;
   result.process.more = {{"stitch", "probe"}};
@@ -108,6 +111,8 @@ TEST_CASE("result: read back as written", "[result]") {
   CHECK(back.process.command_line == result.process.command_line);
   CHECK(back.process.residual == 0.375);
   CHECK_FALSE(back.process.residual_mean.has_value());
+  CHECK(back.process.overlap_offset_rms_rad == 0.125);
+  CHECK(back.process.overlap_spread_rms_rad == 0.0625);
   const auto amplitude = values_of<float>(result.amplitude()),
              phase = values_of<float>(result.phase_rad());
   CHECK(amplitude[0] == Approx(std::sqrt(5.0)));
@@ -144,7 +149,8 @@ TEST_CASE("result: h5py reads it", "[result]") {
     "origin_px": [-2.0, 0.0],
     "energy_ev": 8000.5,
     "process": {"program": "ptynet", "version": "0.1.0", "command_line": "ptynet reconstruct \"a b.cxi\"", "architecture": "ptynet-s",
-                "device": "cpu", "precision": "fp32", "seconds": 1.25, "frames_per_second": 2.4, "residual": 0.375,
+                "device": "cpu", "precision": "fp32", "seconds": 1.25, "frames_per_second": 2.4, "network_seconds": 0.75, "overlap_offset_rms_rad": 0.125,
+                "overlap_spread_rms_rad": 0.0625, "residual": 0.375,
                 "residual_flat_object": 0.9, "stitch": "probe"}
   })");
   for (const auto& [key, value] : expected.items()) {
@@ -175,6 +181,37 @@ TEST_CASE("result: what is not known is left out", "[result]") {
   CHECK_FALSE(back.energy_ev.has_value());
   CHECK_FALSE(back.process.seconds.has_value());
   CHECK_FALSE(ptynet::io::Hdf5Reader(folder / "out.h5").exists("/patches"));
+}
+
+TEST_CASE("result: written, it lies whole beside its name until the commit", "[result]") {
+  const TemporaryFolder folder;
+  {
+    ResultWriter writer(folder / "out.h5");
+    writer.write(small_result());
+    CHECK_FALSE(std::filesystem::exists(folder / "out.h5"));
+    REQUIRE(files_in(folder.path()) == 1);
+    const auto beside = std::filesystem::directory_iterator(folder.path())->path();
+    CHECK(ptynet::io::read_result(beside).positions.size() == 3);
+    CHECK_THROWS_AS(writer.write(small_result()), ptynet::Error);
+    writer.commit();
+  }
+  CHECK(ptynet::io::read_result(folder / "out.h5").positions.size() == 3);
+  { ResultWriter(folder / "other.h5").write(small_result()); }
+  CHECK(files_in(folder.path()) == 1);
+}
+
+TEST_CASE("result: no output takes the place of an input", "[result]") {
+  namespace fs = std::filesystem;
+  using Catch::Matchers::Contains;
+  const TemporaryFolder folder;
+  std::ofstream(folder / "scan.npy") << "data";
+  fs::create_symlink(folder / "scan.npy", folder / "link.npy");
+  fs::create_hard_link(folder / "scan.npy", folder / "hard.npy");
+  for (const char* name : {"scan.npy", "link.npy", "hard.npy", "./scan.npy"}) {
+    CHECK_THROWS_WITH(ptynet::io::expect_no_input(folder / name, {"", folder / "scan.npy"}),
+                      Contains("is the input"));
+  }
+  ptynet::io::expect_no_input(folder / "new.h5", {"", folder / "scan.npy", folder / "none"});
 }
 
 TEST_CASE("result: a job that stops leaves nothing, or the old file", "[result]") {

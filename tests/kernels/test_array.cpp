@@ -53,6 +53,16 @@ TEST_CASE("half and bfloat16 widen exactly and narrow to the nearest") {
   CHECK(std::isnan(widen(narrow_bf16(std::numeric_limits<float>::signaling_NaN()))));
 }
 
+TEST_CASE("stitching units: NaN adds nothing, infinities are held") {
+  const double inf = std::numeric_limits<double>::infinity();
+  CHECK(stitch_units(std::numeric_limits<double>::quiet_NaN()) == 0);
+  CHECK(stitch_units(inf) == std::int64_t{64} << 39);
+  CHECK(stitch_units(-inf) == -(std::int64_t{64} << 39));
+  CHECK(stitch_units(65.0) == stitch_units(64.0));
+  CHECK(stitch_units(1.0) == std::int64_t{1} << 39);
+  CHECK(stitch_units(-0.25) == -(std::int64_t{1} << 37));
+}
+
 TEST_CASE("a pool gives freed memory out again") {
   MemoryPool pool;
   const void* first = nullptr;

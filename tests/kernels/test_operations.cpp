@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <complex>
+#include <limits>
 #include <numeric>
 
 #include "kernels/context.h"
@@ -53,6 +54,68 @@ TEST_CASE("a recording gives the same bytes as the first run, and sees new input
   CHECK_FALSE(
       std::equal(first.data<float>(), first.data<float>() + first.elements(), y.data<float>()));
   CHECK(replay->time_steps().size() == 2);
+}
+
+TEST_CASE("bad pixels make no number, whatever they hold") {
+  // Both backends share one rule, so that it is held against numbers here.
+  const float inf = std::numeric_limits<float>::infinity();
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const auto& make : {+[] { return make_cpu_backend(2); }, make_reference_backend}) {
+    const auto backend = make();
+    const auto entered = [&](const Array& frames) {
+      Array y = Array::host({1, 1, 6, 1}, DType::kF32);
+      backend->input_rule(frames, {}, {InputQuantity::kIntensity, InputScale::kNone}, y);
+      return std::vector<float>(y.data<float>(), y.data<float>() + 6);
+    };
+    const Shape shape{1, 1, 6};
+    CHECK(entered(Array::copy_of<float>({1, inf, nan, -inf, -1, 2}, shape)) ==
+          std::vector<float>{1, 0, 0, 0, 0, 2});
+    CHECK(entered(Array::copy_of<std::int32_t>({1, 2147483647, -1, 2147483646, 0, 2}, shape)) ==
+          std::vector<float>{1, 0, 0, 2147483646.0F, 0, 2});
+    CHECK(entered(Array::copy_of<std::uint8_t>({1, 255, 254, 0, 3, 2}, shape)) ==
+          std::vector<float>{1, 0, 254, 0, 3, 2});
+    Array sums = Array::host({1, 2}, DType::kF64);
+    backend->r_factor_sums(Array::copy_of<float>({1, 1, 1, 1, 1, 1}, shape),
+                           Array::copy_of<float>({4, inf, nan, -inf, -1, 9}, shape), sums);
+    CHECK(sums.data<double>()[0] == 3.0);
+    CHECK(sums.data<double>()[1] == 5.0);
+  }
+}
+
+TEST_CASE("what oneDNN refuses is said in our words") {
+  const auto backend = make_cpu_backend(1);
+  const Array x = random_array("x", {1, 1, 1, 8});
+  const Array w = random_array("w", {8, 3, 3, 8});
+  Array y = Array::host({1, 1, 1, 8}, DType::kF32);
+  // A kernel that does not fit: operations refuse it, a backend does not look.
+  CHECK_THROWS_AS(backend->conv2d(x, w, {}, {}, y), Error);
+  CHECK_THROWS_WITH(
+      backend->conv2d(x, w, {}, {}, y),
+      Catch::Contains("oneDNN cannot do a convolution 3x3 8->8 g1 of f32[1, 1, 1, 8]"));
+}
+
+TEST_CASE("a rehearsal asks for the memory of a recording, and computes nothing on the CPU") {
+  const auto backend = make_cpu_backend(1);
+  const Array x = random_array("x", {1, 8, 8, 16});
+  const Array w = random_array("w", {16, 3, 3, 16});
+  Array y = Array::zeros({1, 8, 8, 16}, DType::kF32);
+  const ConvOptions o{1, 1, 1, {}, true};
+  const auto work = [&] {
+    Array middle = backend->allocator().allocate(y.shape(), DType::kF32);
+    backend->conv2d(x, w, {}, o, middle);
+    backend->activation(middle, {ActivationKind::kRelu, 0, 0}, y);
+  };
+  Arena arena(backend->allocator());
+  backend->set_allocator(&arena);
+  backend->rehearse(work);
+  CHECK(arena.peak_bytes() >= y.bytes());
+  CHECK(*std::max_element(y.data<float>(), y.data<float>() + y.elements()) == 0.0F);
+  backend->release_unused();
+  arena.place();
+  const auto replay = backend->record(work);
+  backend->set_allocator(nullptr);
+  replay->run();
+  CHECK(*std::max_element(y.data<float>(), y.data<float>() + y.elements()) > 0.0F);
 }
 
 TEST_CASE("the check backend finds a wrong result and names it") {
@@ -121,6 +184,24 @@ TEST_CASE("stitching gives the same bytes in any order and on both backends") {
   CHECK(forward == stitched(*cpu, {4, 2, 0, 3, 1}));
   CHECK(forward == stitched(*reference, {0, 1, 2, 3, 4}));
   CHECK(std::accumulate(forward.count.begin(), forward.count.end(), 0U) > 0);
+}
+
+TEST_CASE("stitching leaves out what is no number, on both backends alike") {
+  Array patch = Array::zeros({1, 1, 3}, DType::kC64);
+  auto* values = patch.data<std::complex<float>>();
+  values[0] = {std::numeric_limits<float>::quiet_NaN(), 1};
+  values[1] = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+  values[2] = {0.5F, 1};
+  const Array weight = Array::copy_of<float>({1, 1, 1}, {1, 3});
+  const Array corner = Array::copy_of<double>({0, 0}, {1, 2});
+  const std::int64_t one = std::int64_t{1} << 39;
+  for (const auto& make : {+[] { return make_cpu_backend(1); }, make_reference_backend}) {
+    std::vector<std::int64_t> object(6);
+    std::vector<std::int64_t> coverage(3);
+    std::vector<std::uint32_t> count(3);
+    make()->stitch(patch, weight, corner, 0, {object.data(), coverage.data(), count.data(), 1, 3});
+    CHECK(object == std::vector<std::int64_t>{0, one, 64 * one, -64 * one, one / 2, one});
+  }
 }
 
 TEST_CASE("counter-based random numbers are those of the Python oracle") {

@@ -73,20 +73,59 @@ TEST_CASE("errors name the layer") {
       Contains("'out' of layer 'a'"));
   CHECK_THROWS_WITH(parse_architecture(broken([](Json& j) { j["layers"][0]["in"] = -1; })),
                     Contains("'in' of layer 'a'"));
-  CHECK_THROWS_WITH(parse_architecture(broken([](Json& j) { j["layers"][4]["main"][0]["groups"] = 3; })),
-                    Contains("layer 'm'") && Contains("3 groups"));
+  CHECK_THROWS_WITH(
+      parse_architecture(broken([](Json& j) { j["layers"][4]["main"][0]["groups"] = 3; })),
+      Contains("layer 'm'") && Contains("3 groups"));
   CHECK_THROWS_WITH(parse_architecture(broken([](Json& j) { j["layers"] = Json::array(); })),
                     Contains("no layers"));
   CHECK_THROWS_WITH(parse_architecture("{"), Contains("not JSON"));
   CHECK_THROWS_WITH(parse_architecture("[1]"), Contains("not an object"));
 
-  const auto traced = [&](const auto& change) { return trace(parse_architecture(broken(change)), 64, 64); };
+  const auto traced = [&](const auto& change) {
+    return trace(parse_architecture(broken(change)), 64, 64);
+  };
   CHECK_THROWS_WITH(traced([](Json& j) { j["layers"][1]["channels"] = 5; }),
                     Contains("'bn' takes 5 channels, but 4"));
   CHECK_THROWS_WITH(traced([](Json& j) { j["layers"][4]["main"][0]["padding"] = 0; }),
                     Contains("'residual'") && Contains("do not fit together"));
   CHECK_THROWS_WITH(traced([](Json& j) { j["output"]["phase"]["channel"] = 2; }),
                     Contains("reads channel 2"));
+}
+
+TEST_CASE("numbers that must be above 0") {
+  const auto input = [](const Json& rule) {
+    Json j = small_network();
+    j["input"] = rule;
+    return j.dump();
+  };
+  for (const double wrong : {0.0, -1.0}) {
+    CHECK_THROWS_WITH(parse_architecture(input(
+                          {{"quantity", "amplitude"}, {"scale", "frame_max"}, {"epsilon", wrong}})),
+                      Contains("'epsilon' of 'input' must be > 0"));
+    CHECK_THROWS_WITH(parse_architecture(input(
+                          {{"quantity", "amplitude"}, {"scale", "scan_max"}, {"factor", wrong}})),
+                      Contains("'factor' of 'input' must be > 0"));
+  }
+}
+
+TEST_CASE("lists within lists without end are refused, not followed") {
+  constexpr std::size_t kDepth = 200000;
+  const std::string nest = std::string(kDepth, '[') + std::string(kDepth, ']');
+  const std::string whole = small_network().dump();
+  for (const std::string key : {"\"in\":", "\"slope\":", "\"bias\":", "\"main\":", "\"type\":"}) {
+    std::string text = whole;
+    const std::size_t place = text.find(key) + key.size();
+    const std::size_t end = key == "\"main\":" ? place : text.find_first_of(",}", place);
+    // The old value of 'main' becomes that of another key.
+    text.replace(place, end - place, key == "\"main\":" ? nest + ",\"old\":" : nest);
+    INFO(key);
+    CHECK_THROWS_WITH(parse_architecture(text), Contains("architecture: "));
+  }
+  CHECK_THROWS_WITH(parse_architecture(nest), Contains("not an object"));
+  std::string text = whole;
+  const std::size_t place = text.find("\"in\":") + 5;
+  text.replace(place, 1, nest);
+  CHECK_THROWS_WITH(parse_architecture(text), Contains("found an array"));
 }
 
 TEST_CASE("a tree that nests without end is refused") {
@@ -116,6 +155,10 @@ TEST_CASE("weights that do not fit are listed") {
   StateDict poisoned = state;
   poisoned["v.bias"] = Array::copy_of<float>({std::numeric_limits<float>::quiet_NaN()}, {1});
   CHECK_THROWS_WITH(check_state(a, poisoned), Contains("NaN") && Contains("v.bias"));
+
+  StateDict negative = state;
+  negative["bn.running_var"] = Array::copy_of<float>({1, 1, -1e-3F, 1}, {4});
+  CHECK_THROWS_WITH(check_state(a, negative), Contains("negative") && Contains("bn.running_var"));
 }
 
 TEST_CASE("input rules have names") {

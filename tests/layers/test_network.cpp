@@ -1,5 +1,6 @@
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <nlohmann/json.hpp>
 
 #include "kernels/random.h"
@@ -47,8 +48,8 @@ Deviation deviation(const Array& y, const Json& expected, std::uint64_t seed) {
   Deviation d;
   const Json& samples = expected["samples"];
   for (std::size_t i = 0; i < samples.size(); ++i) {
-    const auto flat = static_cast<std::int64_t>(
-        std::floor(picks.uniform(i) * static_cast<double>(y.elements())));
+    const auto flat =
+        static_cast<std::int64_t>(std::floor(picks.uniform(i) * static_cast<double>(y.elements())));
     const double difference = std::abs(double{element(y, flat)} - samples[i].get<double>());
     d.worst = std::max(d.worst, difference / maximum);
   }
@@ -104,6 +105,39 @@ TEST_CASE("folding batch norm does not change what a network computes") {
     worst = std::max(worst, std::abs(double{a.data<float>()[i]} - double{b.data<float>()[i]}));
   }
   CHECK(worst < 5e-6);  // outputs lie in (0, 1): the sigmoid's
+}
+
+TEST_CASE("a batch norm of other channels than its convolution is refused, not overread") {
+  Architecture architecture = built_in_architecture("ptychonet");
+  auto& layers = architecture.layers;
+  const auto follows = [](const LayerSpec& a, const LayerSpec& b) {
+    return a.type == LayerType::kConv2d && b.type == LayerType::kBatchNorm2d;
+  };
+  // Within the first block of the network, or at its top.
+  std::function<LayerSpec*(std::vector<LayerSpec>&)> find = [&](std::vector<LayerSpec>& list) {
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      if (i > 0 && follows(list[i - 1], list[i])) return &list[i];
+      for (auto& part : list[i].parts) {
+        if (LayerSpec* found = find(part)) return found;
+      }
+    }
+    return static_cast<LayerSpec*>(nullptr);
+  };
+  LayerSpec* norm = find(layers);
+  REQUIRE(norm != nullptr);
+  norm->in = norm->out = norm->in / 2;
+  Context context;
+  CHECK_THROWS_WITH(Network(context, architecture, random_state(architecture, 0)),
+                    Catch::Contains("layer '" + norm->name + "' takes"));
+}
+
+TEST_CASE("parts of different element types do not meet") {
+  Context context;
+  const Tensor a(Array::zeros({1, 2, 2, 1}, DType::kF32));
+  const Tensor b(Array::zeros({1, 2, 2, 1}, DType::kBf16));
+  CHECK_THROWS_WITH(add(context, a, b), Catch::Contains("element types"));
+  const std::vector<Tensor> parts{a, b};
+  CHECK_THROWS_WITH(concat_channels(context, parts), Catch::Contains("element type"));
 }
 
 TEST_CASE("a whole network passes the check backend, operation by operation") {

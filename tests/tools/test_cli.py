@@ -534,7 +534,11 @@ class RealFiles(CommandLine):
         self.assertEqual(report["frames"]["zero_frequency"], "corner")
 
 
-if __name__ == "__main__":
+def main():
     if not os.access(PROGRAM, os.X_OK):
         sys.exit(f"PTYNET_PROGRAM must name the built program, found {PROGRAM!r}")
     unittest.main(verbosity=2)
+
+
+if __name__ == "__main__":
+    main()
