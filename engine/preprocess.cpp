@@ -139,12 +139,14 @@ FramePlan::FramePlan(const FrameRecipe& recipe, const Array& mask, const Array& 
   const Pixel zero = oriented_pixel(recipe.orientation, stored, recipe.zero_frequency);
   const Pixel first = {zero.row - cropped.height / 2, zero.column - cropped.width / 2};
 
+  // Named for clang, which does not let lambdas have structured bindings.
+  const Extent& whole = oriented;
   const auto source_of = [&](std::int64_t row, std::int64_t column) {
     Pixel pixel = {first.row + row, first.column + column};
     if (recipe.periodic) {
-      pixel = {wrap(pixel.row, oriented.height), wrap(pixel.column, oriented.width)};
+      pixel = {wrap(pixel.row, whole.height), wrap(pixel.column, whole.width)};
     }
-    if (!inside(oriented, pixel)) return kNowhere;
+    if (!inside(whole, pixel)) return kNowhere;
     const Pixel at = stored_pixel(recipe.orientation, stored, pixel);
     const std::int64_t index = at.row * stored.width + at.column;
     const bool masked = good != nullptr && good[index] == 0;
@@ -218,8 +220,9 @@ Array FramePlan::apply(const Array& stored) const {
   const std::int64_t result = extents_.binned.height * extents_.binned.width;
   Array out = Array::host({shape[0], extents_.binned.height, extents_.binned.width}, DType::kF32);
   float* to = out.data<float>();
+  const std::int64_t pixels = height * width;
   const auto all = [&]<typename T>(const T* from) {
-    for (std::int64_t n = 0; n < shape[0]; ++n) run(from + n * height * width, to + n * result);
+    for (std::int64_t n = 0; n < shape[0]; ++n) run(from + n * pixels, to + n * result);
   };
   switch (stored.dtype()) {
     case DType::kU8:

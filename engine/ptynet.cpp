@@ -180,6 +180,7 @@ thread_local Message open_error;
 }  // namespace
 
 // One worker thread stands ready from opening on; `state` says who owns the session and buffers.
+// NOLINTNEXTLINE(readability-identifier-naming): declared in C
 struct ptynet_session {
   enum class State { kIdle, kSubmitted, kDone, kClosing };
 

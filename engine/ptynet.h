@@ -14,6 +14,8 @@
 extern "C" {
 #endif
 
+/* Names as C libraries have them. NOLINTBEGIN(readability-identifier-naming) */
+
 /* Codes are only ever added. */
 typedef enum ptynet_status {
   PTYNET_OK = 0,
@@ -96,6 +98,8 @@ const char* ptynet_last_error(const ptynet_session* session);
 void ptynet_close(ptynet_session* session);
 
 const char* ptynet_version(void); /* "0.1.0" */
+
+/* NOLINTEND(readability-identifier-naming) */
 
 #ifdef __cplusplus
 }

@@ -119,8 +119,7 @@ Array fit_probe(const Array& probe, const std::string& where, const FrameExtents
                    : ", or of " + to_string(extents.binned) + " as they are after crop and bin",
                ", found ", to_string(found));
   }
-  const Array cropped =
-      extents.cropped == extents.oriented ? probe : crop_probe(probe, extents.cropped);
+  Array cropped = extents.cropped == extents.oriented ? probe : crop_probe(probe, extents.cropped);
   if (bin == 1) return cropped;
   Array binned = bin_probe(cropped, bin);
   const double kept =

@@ -36,8 +36,8 @@ std::vector<io::Position> raster_positions(const ScanOptions& options, std::int6
   }
   std::vector<io::Position> out;
   for (std::int64_t k = 0; k < frames; ++k) {
-    out.push_back(
-        {static_cast<double>(k / columns) * step, static_cast<double>(k % columns) * step});
+    const std::int64_t row = k / columns;
+    out.push_back({static_cast<double>(row) * step, static_cast<double>(k % columns) * step});
   }
   return out;
 }
@@ -155,7 +155,10 @@ std::vector<io::Position> positions_in_pixels(const ScanOptions& options,
                               " times as much"));
   }
   // From what the position names to the patch's centre, and from there to the first pixel kept.
-  const auto half = [](std::int64_t n) { return static_cast<double>(n / 2); };
+  const auto half = [](std::int64_t n) {
+    const std::int64_t middle = n / 2;
+    return static_cast<double>(middle);
+  };
   Pair offset = {-half(binned.height), -half(binned.width)};
   if (!file.positions_are_centers) {
     offset[0] += half(oriented.height) * to_cropped[0];

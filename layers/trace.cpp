@@ -85,7 +85,8 @@ class Tracer {
 
   // Both ways, each input channel of a group meets each output channel of it at every tap.
   static double taps(const LayerSpec& layer) {
-    return 2.0 * static_cast<double>(layer.kernel * layer.kernel * layer.in / layer.groups) *
+    const std::int64_t inputs = layer.in / layer.groups;
+    return 2.0 * static_cast<double>(layer.kernel * layer.kernel * inputs) *
            static_cast<double>(layer.out);
   }
 

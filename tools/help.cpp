@@ -3,6 +3,8 @@
 #include <sstream>
 #include <vector>
 
+#include "kernels/error.h"
+
 namespace ptynet::tools {
 
 namespace {
@@ -85,7 +87,7 @@ std::string HelpFormatter::make_help(const CLI::App* app, std::string name,
       if (option->get_positional() || option->get_group() != group) continue;
       rows += row(name_and_value(*option), option->get_description());
     }
-    if (!group.empty() && !rows.empty()) out += "\n" + group + ":\n" + rows;
+    if (!group.empty() && !rows.empty()) out += ptynet::text("\n", group, ":\n", rows);
   }
   if (!app->get_footer().empty()) out += "\n" + app->get_footer() + "\n";
   return out;

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <iomanip>
 #include <sstream>
@@ -28,7 +29,7 @@ std::size_t terminal_columns() {
 
 // "4.2 s", "3:05 min", "2:03:05 h"
 std::string duration(double seconds) {
-  const auto whole = static_cast<std::int64_t>(seconds + 0.5);
+  const auto whole = std::llround(seconds);
   std::ostringstream out;
   out << std::setfill('0');
   if (whole < 60) {

@@ -250,7 +250,8 @@ class ReorderedFrames final : public FrameSource {
       const std::int64_t from = at(first + done);
       while (done + some < n && at(first + done + some) == from + some) ++some;
       const Array frames = source_->read(from, some);
-      std::memcpy(out.slice(done, some).data(), frames.data(), frames.bytes());
+      std::copy_n(static_cast<const std::byte*>(frames.data()), frames.bytes(),
+                  static_cast<std::byte*>(out.slice(done, some).data()));
       done += some;
     }
     return out;

@@ -140,9 +140,9 @@ struct Fft2<Real>::Plan {
                             reinterpret_cast<Complex*>(a.get()), reinterpret_cast<Complex*>(to),
                             sign, FFTW_ESTIMATE | FFTW_UNALIGNED);
     };
-    in_place = plan(a.get());
-    out_of_place = plan(b.get());
-    if (in_place == nullptr || out_of_place == nullptr) {
+    in_place_ = plan(a.get());
+    out_of_place_ = plan(b.get());
+    if (in_place_ == nullptr || out_of_place_ == nullptr) {
       destroy();
       fail_runtime("FFTW made no plan for ", rows, " x ", columns, " pixels; free some memory");
     }
@@ -157,17 +157,17 @@ struct Fft2<Real>::Plan {
   void run(const std::complex<Real>* in, std::complex<Real>* out, std::int64_t, std::int64_t) {
     // An out-of-place complex transform leaves its input alone; FFTW's signature cannot say so.
     auto* from = reinterpret_cast<Complex*>(const_cast<std::complex<Real>*>(in));
-    Library::kExecute(in == out ? in_place : out_of_place, from, reinterpret_cast<Complex*>(out));
+    Library::kExecute(in == out ? in_place_ : out_of_place_, from, reinterpret_cast<Complex*>(out));
   }
 
  private:
   void destroy() {
-    if (in_place != nullptr) Library::kDestroy(in_place);
-    if (out_of_place != nullptr) Library::kDestroy(out_of_place);
+    if (in_place_ != nullptr) Library::kDestroy(in_place_);
+    if (out_of_place_ != nullptr) Library::kDestroy(out_of_place_);
   }
 
-  typename Library::Handle in_place = nullptr;
-  typename Library::Handle out_of_place = nullptr;
+  typename Library::Handle in_place_ = nullptr;
+  typename Library::Handle out_of_place_ = nullptr;
 };
 
 #endif

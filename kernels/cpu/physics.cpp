@@ -62,14 +62,11 @@ float largest_count(const T* counts, const std::uint8_t* mask, std::int64_t n) {
 template <typename T, typename Out>
 void normalise(const T* counts, const std::uint8_t* mask, std::int64_t n, InputQuantity quantity,
                float gain, float divisor, Out* out) {
-  if (quantity == InputQuantity::kAmplitude) {
+  const bool root = quantity == InputQuantity::kAmplitude;
 #pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) {
-      store(out[i], std::sqrt(good_count(counts[i]) * gain) / divisor);
-    }
-  } else {
-#pragma omp simd
-    for (std::int64_t i = 0; i < n; ++i) store(out[i], good_count(counts[i]) * gain / divisor);
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float v = good_count(counts[i]) * gain;
+    store(out[i], (root ? std::sqrt(v) : v) / divisor);
   }
   for (std::int64_t i = 0; mask != nullptr && i < n; ++i) {
     if (mask[i] == 0) store(out[i], 0.0F);
