@@ -13,7 +13,7 @@ namespace ptynet::io {
 namespace {
 
 // A chunk of a growable dataset: large enough for a disk, small enough to stay in HDF5's cache.
-constexpr std::int64_t kChunkBytes = 256 * 1024;
+constexpr std::int64_t kChunkBytes = std::int64_t{256} * 1024;
 
 // Room for the library's own tables beyond the data.
 constexpr std::int64_t kMarginBytes = 1 << 20;
@@ -186,7 +186,7 @@ void Hdf5Writer::append(const std::string& name, const Array& rows) {
   reserve(static_cast<std::int64_t>(rows.bytes()));
   std::vector<hsize_t> block = extents(vector_of(rows.shape()));
   std::vector<hsize_t> total = block;
-  total[0] = static_cast<hsize_t>(target.rows + n);
+  total[0] = static_cast<hsize_t>(target.rows) + static_cast<hsize_t>(n);
   if (H5Dset_extent(target.dataset->id(), total.data()) < 0) fail("grow dataset", name);
   std::vector<hsize_t> start(block.size(), 0);
   start[0] = static_cast<hsize_t>(target.rows);
