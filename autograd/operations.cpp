@@ -10,16 +10,23 @@ void expect_activations(const char* operation, const Tensor& x) {
   }
 }
 
-void expect_bias(const char* operation, const Tensor& b, std::int64_t channels) {
+// Weights are f32 whatever flows through the network, but for f64, which only the reference takes.
+DType weight_type(const Tensor& x) {
+  return x.value().dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
+}
+
+void expect_bias(const char* operation, const Tensor& b, std::int64_t channels, DType type) {
   if (b.empty()) return;
-  if (b.value().dtype() != DType::kF32 || b.shape() != Shape{channels}) {
-    fail_input(operation, ": expected a bias f32[", channels, "], found ", describe(b.value()));
+  if (b.value().dtype() != type || b.shape() != Shape{channels}) {
+    fail_input(operation, ": expected a bias ", name_of(type), "[", channels, "], found ",
+               describe(b.value()));
   }
 }
 
-void expect_weights(const char* operation, const Tensor& w, const ConvOptions& o) {
-  if (w.shape().rank() != 4 || w.value().dtype() != DType::kF32) {
-    fail_input(operation, ": expected weights f32 of rank 4, found ", describe(w.value()));
+void expect_weights(const char* operation, const Tensor& w, const ConvOptions& o, DType type) {
+  if (w.shape().rank() != 4 || w.value().dtype() != type) {
+    fail_input(operation, ": expected weights ", name_of(type), " of rank 4, found ",
+               describe(w.value()));
   }
   if (o.stride < 1 || o.padding < 0 || o.groups < 1) {
     fail_input(operation, ": expected stride >= 1, padding >= 0 and groups >= 1, found ", o.stride,
@@ -39,15 +46,38 @@ void expect_channels(const char* operation, std::int64_t found, std::int64_t exp
   }
 }
 
+// Room for the gradient by `x` where it is wanted.
+Array gradient_for(Context& context, const Tensor& x) {
+  return x.tape() != nullptr ? context.allocate(x.shape(), x.value().dtype()) : Array();
+}
+
+using ConvGradient = void (Backend::*)(const Array&, const Array&, const OutputGradient&,
+                                       const ConvOptions&, OperandGradients&);
+
+// Both kinds of convolution are recorded alike.
+void record_convolution(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
+                        const ConvOptions& o, ConvGradient gradient, Tensor& y) {
+  Tape* tape = tape_of(x, w, b);
+  if (tape == nullptr) return;
+  tape->record(y, [&context, tape, x, w, b, o, gradient, out = y.value()](const Array& dy) {
+    OperandGradients d{gradient_for(context, x), gradient_for(context, w),
+                       gradient_for(context, b)};
+    (context.backend().*gradient)(x.value(), w.value(), {out, dy}, o, d);
+    tape->accumulate(x, d.x);
+    tape->accumulate(w, d.w);
+    tape->accumulate(b, d.b);
+  });
+}
+
 }  // namespace
 
 Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
               const ConvOptions& o, std::optional<DType> result) {
   expect_activations("conv2d", x);
-  expect_weights("conv2d", w, o);
+  expect_weights("conv2d", w, o, weight_type(x));
   const std::int64_t co = w.shape()[0];
   expect_channels("conv2d", x.shape()[3], w.shape()[3] * o.groups, co, o.groups);
-  expect_bias("conv2d", b, co);
+  expect_bias("conv2d", b, co, weight_type(x));
   const std::int64_t oh = x.shape()[1] + 2 * o.padding - w.shape()[1];
   const std::int64_t ow = x.shape()[2] + 2 * o.padding - w.shape()[2];
   if (oh < 0 || ow < 0) {
@@ -57,16 +87,17 @@ Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& 
   Tensor y(context.allocate({x.shape()[0], oh / o.stride + 1, ow / o.stride + 1, co},
                             result.value_or(x.value().dtype())));
   context.backend().conv2d(x.value(), w.value(), b.value(), o, y.value());
+  record_convolution(context, x, w, b, o, &Backend::conv2d_gradient, y);
   return y;
 }
 
 Tensor conv_transpose2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
                         const ConvOptions& o, std::optional<DType> result) {
   expect_activations("conv_transpose2d", x);
-  expect_weights("conv_transpose2d", w, o);
+  expect_weights("conv_transpose2d", w, o, weight_type(x));
   const std::int64_t co = w.shape()[3] * o.groups;
   expect_channels("conv_transpose2d", x.shape()[3], w.shape()[0], co, o.groups);
-  expect_bias("conv_transpose2d", b, co);
+  expect_bias("conv_transpose2d", b, co, weight_type(x));
   if (w.shape()[1] != w.shape()[2]) {
     fail_input("conv_transpose2d: expected a square kernel, found ", to_string(w.shape()));
   }
@@ -79,10 +110,13 @@ Tensor conv_transpose2d(Context& context, const Tensor& x, const Tensor& w, cons
   Tensor y(context.allocate({x.shape()[0], rows.outputs(), columns.outputs(), co},
                             result.value_or(x.value().dtype())));
   context.backend().conv_transpose2d(x.value(), w.value(), b.value(), o, y.value());
+  record_convolution(context, x, w, b, o, &Backend::conv_transpose2d_gradient, y);
   return y;
 }
 
-Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& p) {
+namespace {
+
+void expect_parameters(const Tensor& x, const BatchNormParameters& p) {
   expect_activations("batch_norm", x);
   const Shape channels{x.shape()[3]};
   for (const Array* parameter : {&p.weight, &p.bias, &p.running_mean, &p.running_var}) {
@@ -91,14 +125,53 @@ Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& 
                  describe(*parameter));
     }
   }
+}
+
+}  // namespace
+
+Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& p) {
+  expect_parameters(x, p);
+  if (x.tape() != nullptr) {
+    fail_runtime("batch_norm with stored statistics has no gradient: use the training pass");
+  }
   Tensor y(context.allocate(x.shape(), x.value().dtype()));
   context.backend().batch_norm(x.value(), p, y.value());
+  return y;
+}
+
+Tensor batch_norm_training(Context& context, const Tensor& x, const Tensor& weight,
+                           const Tensor& bias, const BatchNormState& state) {
+  BatchNormParameters p{weight.value(),    bias.value(),  state.running_mean,
+                        state.running_var, state.epsilon, state.momentum};
+  expect_parameters(x, p);
+  const DType type = x.value().dtype();
+  BatchStatistics batch{context.allocate(weight.shape(), type),
+                        context.allocate(weight.shape(), type)};
+  Tensor y(context.allocate(x.shape(), type));
+  context.backend().batch_norm_training(x.value(), p, batch, y.value());
+  if (Tape* tape = tape_of(x, weight, bias)) {
+    tape->record(y, [&context, tape, x, weight, bias, batch](const Array& dy) {
+      OperandGradients d{gradient_for(context, x), gradient_for(context, weight),
+                         gradient_for(context, bias)};
+      context.backend().batch_norm_gradient(x.value(), weight.value(), batch, dy, d);
+      tape->accumulate(x, d.x);
+      tape->accumulate(weight, d.w);
+      tape->accumulate(bias, d.b);
+    });
+  }
   return y;
 }
 
 Tensor activation(Context& context, const Tensor& x, const Activation& a) {
   Tensor y(context.allocate(x.shape(), x.value().dtype()));
   context.backend().activation(x.value(), a, y.value());
+  if (Tape* tape = x.tape()) {
+    tape->record(y, [&context, tape, x, a, out = y.value()](const Array& dy) {
+      Array dx = gradient_for(context, x);
+      context.backend().activation_gradient({out, dy}, a, dx);
+      tape->accumulate(x, dx);
+    });
+  }
   return y;
 }
 
@@ -110,6 +183,13 @@ Tensor max_pool2d(Context& context, const Tensor& x, std::int64_t kernel) {
   }
   Tensor y(context.allocate({s[0], s[1] / kernel, s[2] / kernel, s[3]}, x.value().dtype()));
   context.backend().max_pool2d(x.value(), kernel, y.value());
+  if (Tape* tape = x.tape()) {
+    tape->record(y, [&context, tape, x, kernel](const Array& dy) {
+      Array dx = gradient_for(context, x);
+      context.backend().max_pool2d_gradient(x.value(), kernel, dy, dx);
+      tape->accumulate(x, dx);
+    });
+  }
   return y;
 }
 
@@ -119,6 +199,13 @@ Tensor upsample_bilinear2d(Context& context, const Tensor& x, std::int64_t scale
   const Shape& s = x.shape();
   Tensor y(context.allocate({s[0], s[1] * scale, s[2] * scale, s[3]}, x.value().dtype()));
   context.backend().upsample_bilinear2d(x.value(), scale, y.value());
+  if (Tape* tape = x.tape()) {
+    tape->record(y, [&context, tape, x, scale](const Array& dy) {
+      Array dx = gradient_for(context, x);
+      context.backend().upsample_bilinear2d_gradient(dy, scale, dx);
+      tape->accumulate(x, dx);
+    });
+  }
   return y;
 }
 
@@ -129,8 +216,36 @@ Tensor add(Context& context, const Tensor& a, const Tensor& b) {
   }
   Tensor y(context.allocate(a.shape(), a.value().dtype()));
   context.backend().add(a.value(), b.value(), y.value());
+  if (Tape* tape = tape_of(a, b)) {
+    tape->record(y, [tape, a, b](const Array& dy) {
+      tape->accumulate(a, dy);
+      tape->accumulate(b, dy);
+    });
+  }
   return y;
 }
+
+namespace {
+
+void record_concatenation(Context& context, std::span<const Tensor> parts, Tensor& y) {
+  Tape* tape = nullptr;
+  for (const Tensor& part : parts) tape = tape != nullptr ? tape : part.tape();
+  if (tape == nullptr) return;
+  const std::vector<Tensor> kept(parts.begin(), parts.end());
+  tape->record(y, [&context, tape, kept](const Array& dy) {
+    std::int64_t first = 0;
+    for (const Tensor& part : kept) {
+      if (part.tape() != nullptr) {
+        Array dx = gradient_for(context, part);
+        context.backend().slice_channels(dy, first, dx);
+        tape->accumulate(part, dx);
+      }
+      first += part.shape()[3];
+    }
+  });
+}
+
+}  // namespace
 
 Tensor concat_channels(Context& context, std::span<const Tensor> parts) {
   if (parts.empty()) fail_input("concat_channels: nothing to put together");
@@ -150,6 +265,7 @@ Tensor concat_channels(Context& context, std::span<const Tensor> parts) {
   }
   Tensor y(context.allocate({first[0], first[1], first[2], channels}, parts[0].value().dtype()));
   context.backend().concat_channels(arrays, y.value());
+  record_concatenation(context, parts, y);
   return y;
 }
 

@@ -1,23 +1,33 @@
 // The operations that layers are made of: each checks its operands, allocates its result from the
-// context and asks the backend. Shapes that do not fit throw Error (input) naming the operation.
+// context, asks the backend, and records itself where a tape watches an operand. Shapes that do not
+// fit throw Error (input) naming the operation.
 #pragma once
 
 #include <optional>
 #include <span>
 
-#include "autograd/tensor.h"
-#include "kernels/context.h"
+#include "autograd/tape.h"
 
 namespace ptynet {
 
 // Weights are those of kernels/backend.h: [co, kh, kw, ci / groups] for a convolution,
-// [ci, kh, kw, co / groups] for a transposed one, f32; bias [co] or empty. The result has x's
-// element type, or `result` where it says so.
+// [ci, kh, kw, co / groups] for a transposed one, f32 (f64 where x is); bias [co] or empty. The
+// result has x's element type, or `result` where it says so.
 Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
               const ConvOptions& options, std::optional<DType> result = {});
 Tensor conv_transpose2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
                         const ConvOptions& options, std::optional<DType> result = {});
+// With stored statistics. Not recorded: inference only, or layers that are not trained.
 Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& parameters);
+// With the batch's statistics; the running ones move. weight and bias [c].
+struct BatchNormState {
+  Array running_mean;
+  Array running_var;
+  float epsilon = 1e-5F;
+  float momentum = 0.1F;
+};
+Tensor batch_norm_training(Context& context, const Tensor& x, const Tensor& weight,
+                           const Tensor& bias, const BatchNormState& state);
 Tensor activation(Context& context, const Tensor& x, const Activation& activation);
 Tensor max_pool2d(Context& context, const Tensor& x, std::int64_t kernel);
 Tensor upsample_bilinear2d(Context& context, const Tensor& x, std::int64_t scale);

@@ -25,20 +25,6 @@ void expect_usable(const SessionOptions& options, const InputRule& rule) {
   }
 }
 
-// Gives the backend an allocator for the length of a scope.
-class AllocatorScope {
- public:
-  AllocatorScope(Backend& backend, Allocator& allocator) : backend_(backend) {
-    backend_.set_allocator(&allocator);
-  }
-  ~AllocatorScope() { backend_.set_allocator(nullptr); }
-  AllocatorScope(const AllocatorScope&) = delete;
-  AllocatorScope& operator=(const AllocatorScope&) = delete;
-
- private:
-  Backend& backend_;
-};
-
 }  // namespace
 
 // The whole way from frames to patches for one number of frames, with all addresses fixed.
@@ -46,8 +32,7 @@ struct Session::Plan {
   Array frames;     // [n, h, w]
   Array amplitude;  // f32 [n, h, w]
   Array phase;      // f32 [n, h, w]
-  std::unique_ptr<Arena> arena;
-  std::unique_ptr<Replay> replay;
+  std::unique_ptr<PlannedReplay> replay;
 };
 
 Session::Session(const Architecture& architecture, const StateDict& state,
@@ -84,7 +69,6 @@ void Session::prepare(std::int64_t n) {
   plan->frames = on_device(*context_, Array::zeros(shape, options_.frame_type));
   plan->amplitude = context_->allocate(shape, DType::kF32);
   plan->phase = context_->allocate(shape, DType::kF32);
-  plan->arena = std::make_unique<Arena>(backend.allocator());
   const auto work = [&] {
     const DType type = options_.precision == Precision::kBf16 ? DType::kBf16 : DType::kF32;
     const Tensor input = input_rule(*context_, plan->frames, mask_, rule_, type);
@@ -92,18 +76,7 @@ void Session::prepare(std::int64_t n) {
     backend.output_heads(output.value(), network_->architecture().amplitude,
                          network_->architecture().phase, plan->amplitude, plan->phase);
   };
-  {
-    const AllocatorScope scope(backend, *plan->arena);
-    backend.rehearse(work);  // the arena follows the life of every intermediate
-  }
-  backend.synchronize();
-  backend.release_unused();
-  plan->arena->place();
-  {
-    const AllocatorScope scope(backend, *plan->arena);
-    plan->replay = backend.record(work);
-  }
-  backend.release_unused();
+  plan->replay = std::make_unique<PlannedReplay>(*context_, work);
   plans_.emplace(n, std::move(plan));
 }
 
@@ -146,18 +119,11 @@ void Session::run(const void* frames, std::int64_t n, float* amplitude, float* p
   backend.synchronize();
 }
 
-std::vector<StepTime> Session::profile() {
-  Plan& ready = plan_for(options_.batch);
-  const std::vector<std::string> names = ready.replay->steps();
-  const std::vector<double> seconds = ready.replay->time_steps();
-  std::vector<StepTime> out;
-  for (std::size_t i = 0; i < names.size(); ++i) out.push_back({names[i], seconds[i]});
-  return out;
-}
+std::vector<StepTime> Session::profile() { return plan_for(options_.batch).replay->profile(); }
 
 std::size_t Session::arena_bytes() const {
   std::size_t bytes = 0;
-  for (const auto& [n, plan] : plans_) bytes += plan->arena->peak_bytes();
+  for (const auto& [n, plan] : plans_) bytes += plan->replay->arena_bytes();
   return bytes;
 }
 

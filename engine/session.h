@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/context.h"
+#include "engine/planned_replay.h"
 #include "layers/network.h"
 
 namespace ptynet {
@@ -24,11 +24,6 @@ struct SessionOptions {
   DType frame_type = DType::kF32;       // u8, u16, u32, i32 or f32 counts
   Array mask;                           // u8 [h, w], 1 is good; or empty
   std::optional<InputRule> input_rule;  // instead of the architecture's own
-};
-
-struct StepTime {
-  std::string name;
-  double seconds = 0;
 };
 
 // Weights are folded, reordered and placed once, and every intermediate has its place in one arena:

@@ -34,6 +34,49 @@ struct BatchNormParameters {  // each [c]
   Array running_mean;
   Array running_var;
   float epsilon = 1e-5F;
+  float momentum = 0.1F;  // training: the share of a batch in the running statistics
+};
+
+// Of one batch, per channel [c]: what normalised it.
+struct BatchStatistics {
+  Array mean;
+  Array inverse_std;  // 1 / sqrt(variance + epsilon), the variance being the biased one
+};
+
+// Derivatives of the loss by an operation's operands. Those left empty are not wanted and not
+// computed; the others are overwritten.
+struct OperandGradients {
+  Array x;
+  Array w;
+  Array b;
+};
+
+// What a forward operation gave, and the derivative of the loss by it.
+struct OutputGradient {
+  const Array& y;
+  const Array& dy;
+};
+
+// The probe as real pairs (re, im) [modes, h, w, 2], the object as amplitude and phase (rad)
+// [n, h, w]: complex numbers do not cross the tape.
+struct ExitWave {
+  Array amplitude;
+  Array phase;
+  Array probe;
+};
+
+struct AdamOptions {  // Kingma and Ba 2015, as PyTorch's Adam has them
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+};
+
+// One trained tensor: all four of one shape and type; value and both moments are updated.
+struct AdamTensor {
+  Array value;
+  Array gradient;
+  Array first_moment;
+  Array second_moment;
 };
 
 // How detector counts become the network's input.
@@ -99,7 +142,8 @@ class Backend {
   virtual void release_unused() = 0;
 
   // Goes through `work` as record() will, asking the allocator for the same memory in the same
-  // order. What it leaves in its outputs is not defined: a device may do the work, to warm up.
+  // order. What it leaves in its outputs is not defined (a device may do the work, to warm up), but
+  // what operations update in place (running statistics, trained values) is left as it was.
   virtual void rehearse(const std::function<void()>& work) = 0;
   // Records what `work` asks for instead of doing it. Operands and the backend must outlive the
   // Replay.
@@ -156,6 +200,61 @@ class Backend {
   // [n, h, w], weight f32 [h, w]; border px at each edge of a patch are left out.
   virtual void stitch(const Array& object, const Array& weight, const Array& corners,
                       std::int64_t border, const CanvasSums& canvas) = 0;
+
+  // Training. Derivatives of the loss are named d and the value they belong to; arrays are f32 (the
+  // reference backend also takes f64).
+
+  // o.activation is part of the operation: its derivative is taken from y.
+  virtual void conv2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
+                               const ConvOptions& o, OperandGradients& d);
+  virtual void conv_transpose2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
+                                         const ConvOptions& o, OperandGradients& d);
+  // Normalises with the batch's own statistics over n, h and w, which it leaves in `batch`, and
+  // moves the running ones: running += momentum * (batch - running), the variance with n h w - 1.
+  virtual void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
+                                   Array& y);
+  virtual void batch_norm_gradient(const Array& x, const Array& weight,
+                                   const BatchStatistics& batch, const Array& dy,
+                                   OperandGradients& d);
+  // dx = dy * slope, from the activated y (kernels/math.h, activation_slope).
+  virtual void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx);
+  // To the first largest value of each window, in row order; 0 for what was dropped.
+  virtual void max_pool2d_gradient(const Array& x, std::int64_t kernel, const Array& dy, Array& dx);
+  virtual void upsample_bilinear2d_gradient(const Array& dy, std::int64_t scale, Array& dx);
+  // y = channels [first, first + y's) of x.
+  virtual void slice_channels(const Array& x, std::int64_t first, Array& y);
+  // d_amplitude and d_phase [n, h, w], or empty where nothing depends on one; dx is 0 in channels
+  // that no head reads.
+  virtual void output_heads_gradient(const Array& d_amplitude, const Array& d_phase,
+                                     const OutputHead& amplitude_head, const OutputHead& phase_head,
+                                     Array& dx);
+
+  // I = sum over modes of |fftshift(fft2(probe * amplitude * exp(i phase)))|^2, [n, h, w]. `far`
+  // [n, modes, h, w, 2] keeps the far field, in the backend's own order, for the gradient.
+  virtual void diffract(const ExitWave& wave, Array& far, Array& intensity);
+  // `far` as diffract() left it; it is used up. d's members may be empty. The probe's gradient sums
+  // over frames in a fixed order.
+  virtual void diffract_gradient(const ExitWave& wave, Array& far, const Array& d_intensity,
+                                 ExitWave& d);
+  // The mean over the batch's good pixels (is_count(measured)) of IntensityLoss (kernels/math.h),
+  // times `factor`: its derivative goes to d_predicted (0 on bad pixels; may be empty: not wanted).
+  // sums f64 [n, 4], per frame: loss before mean and factor, good pixels, and r_factor_sums().
+  virtual void intensity_loss(IntensityLoss kind, const Array& predicted, const Array& measured,
+                              double factor, Array& sums, Array& d_predicted);
+  // factor * sum w ((amplitude - target)^2 + (phase - target)^2) / (n sum w), w [h, w] or empty for
+  // ones. sums f64 [n, 2], per frame: both sums over sum w. Derivatives may be empty.
+  virtual void patch_error(const ExitWave& patch, const ExitWave& target, const Array& weight,
+                           double factor, Array& sums, ExitWave& d);
+  // factor * sum w |amplitude exp(i phase) - target|^2 / (n sum w), target [n, h, w, 2] (re, im).
+  // sums f64 [n], per frame, over sum w.
+  virtual void object_error(const ExitWave& patch, const Array& target, const Array& weight,
+                            double factor, Array& sums, ExitWave& d);
+  // One step of Adam for all tensors. state f64 [2]: the learning rate, which the caller writes,
+  // and the steps done, which this adds one to.
+  virtual void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
+                    Array& state);
+  // x *= sqrt(power / sum x^2), unless x is all zeros.
+  virtual void keep_power(Array& x, double power);
 };
 
 // Naive loops in double, without libraries: the oracle of the others. Arrays of f32 or f64.

@@ -51,6 +51,80 @@ PTYNET_HOST_DEVICE inline Real activate(Real v, const Activation& a) {
   return v;
 }
 
+// The activation's derivative where it gave y. At a kink it is PyTorch's: that of the lower side,
+// and 0 at both ends of a clamp. (leaky_relu needs alpha >= 0, or y would not tell the side.)
+template <typename Real>
+PTYNET_HOST_DEVICE inline Real activation_slope(Real y, const Activation& a) {
+  switch (a.kind) {
+    case ActivationKind::kNone:
+      return Real{1};
+    case ActivationKind::kLeakyRelu:
+      return y > 0 ? Real{1} : static_cast<Real>(a.alpha);
+    case ActivationKind::kRelu:
+      return y > 0 ? Real{1} : Real{0};
+    case ActivationKind::kHardtanh:
+      return y > static_cast<Real>(a.alpha) && y < static_cast<Real>(a.beta) ? Real{1} : Real{0};
+    case ActivationKind::kSigmoid:
+      return y * (Real{1} - y);
+    case ActivationKind::kTanh:
+      return Real{1} - y * y;
+  }
+  return Real{1};
+}
+
+// How predicted intensities p are held against measured counts m, per pixel:
+// l1: |m - p|; amplitude: |sqrt m - sqrt p|; poisson: p - m log(p + kPoissonFloor).
+enum class IntensityLoss : std::uint8_t { kL1, kAmplitude, kPoisson };
+inline constexpr double kPoissonFloor = 1e-8;     // photons
+inline constexpr double kAmplitudeFloor = 1e-12;  // photons: sqrt p has no derivative at 0
+
+template <typename Real>
+struct PixelLoss {
+  Real value;
+  Real slope;  // by the prediction
+};
+
+template <typename Real>
+PTYNET_HOST_DEVICE inline PixelLoss<Real> pixel_loss(IntensityLoss kind, Real predicted,
+                                                     Real measured) {
+  const auto sign = [](Real v) { return static_cast<Real>((v > 0) - (v < 0)); };
+  switch (kind) {
+    case IntensityLoss::kL1: {
+      const Real excess = predicted - measured;
+      return {std::abs(excess), sign(excess)};
+    }
+    case IntensityLoss::kAmplitude: {
+      const Real held = predicted > 0 ? predicted : Real{0};
+      const Real excess = std::sqrt(held) - std::sqrt(measured);
+      const Real floor = static_cast<Real>(kAmplitudeFloor);
+      const Real root = std::sqrt(predicted > floor ? predicted : floor);
+      return {std::abs(excess), sign(excess) / (2 * root)};
+    }
+    case IntensityLoss::kPoisson: {
+      const Real safe = predicted + static_cast<Real>(kPoissonFloor);
+      return {predicted - measured * std::log(safe), 1 - measured / safe};
+    }
+  }
+  return {};
+}
+
+// One value of Adam (kernels/backend.h), with what all values of a step share made ready.
+template <typename Real>
+struct AdamStep {
+  Real first_share;   // 1 - beta1
+  Real second_keep;   // beta2
+  Real second_share;  // 1 - beta2
+  Real epsilon;
+  Real rate;          // learning rate / (1 - beta1^step)
+  Real second_scale;  // 1 / sqrt(1 - beta2^step)
+
+  PTYNET_HOST_DEVICE void update(Real gradient, Real& value, Real& first, Real& second) const {
+    first += first_share * (gradient - first);
+    second = second_keep * second + second_share * gradient * gradient;
+    value -= rate * first / (std::sqrt(second) * second_scale + epsilon);
+  }
+};
+
 PTYNET_HOST_DEVICE inline float widen(Bfloat16 v) {
   return std::bit_cast<float>(static_cast<std::uint32_t>(v.bits) << 16);
 }

@@ -1,49 +1,72 @@
 #include "layers/layer.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 
 namespace ptynet {
 
 namespace {
 
-// [a, b, kh, kw] -> [a, kh, kw, b]: channels last, for both kinds of convolution.
-Array channels_last(const Array& weight) {
-  const Shape& s = weight.shape();
-  Array out = Array::host({s[0], s[2], s[3], s[1]}, DType::kF32);
-  const auto* from = weight.data<float>();
-  auto* to = out.data<float>();
-  const std::int64_t area = s[2] * s[3];
-  for (std::int64_t a = 0; a < s[0]; ++a) {
-    for (std::int64_t b = 0; b < s[1]; ++b) {
-      for (std::int64_t k = 0; k < area; ++k) {
-        to[(a * area + k) * s[1] + b] = from[(a * s[1] + b) * area + k];
+// [a, m, k] -> [a, k, m], both f32 or both f64.
+template <typename T>
+Array transposed(const Array& from, std::int64_t m, std::int64_t k, const Shape& shape) {
+  Array out = Array::host(shape, from.dtype());
+  const T* source = from.data<T>();
+  T* target = out.data<T>();
+  for (std::int64_t a = 0; a < shape[0]; ++a) {
+    for (std::int64_t i = 0; i < m; ++i) {
+      for (std::int64_t j = 0; j < k; ++j) {
+        target[(a * k + j) * m + i] = source[(a * m + i) * k + j];
       }
     }
   }
   return out;
 }
 
+Array transposed(const Array& from, std::int64_t m, std::int64_t k, const Shape& shape) {
+  return from.dtype() == DType::kF64 ? transposed<double>(from, m, k, shape)
+                                     : transposed<float>(from, m, k, shape);
+}
+
+// A tensor of the state dict as a layer wants it.
+Tensor own(Context& context, const StateDict& state, const std::string& name, DType type) {
+  Array host = channels_last(state.at(name));
+  if (type == DType::kF64) {
+    Array wide = Array::host(host.shape(), type);
+    std::copy_n(host.data<float>(), host.elements(), wide.data<double>());
+    host = wide;
+  }
+  return Tensor(on_device(context, host));
+}
+
 class Convolution final : public Layer {
  public:
-  Convolution(Context& context, const LayerSpec& spec, const StateDict& state)
-      : transposed_(spec.type == LayerType::kConvTranspose2d),
-        weight_(on_device(context, channels_last(state.at(spec.name + ".weight")))) {
-    if (spec.bias) bias_ = Tensor(on_device(context, state.at(spec.name + ".bias")));
+  Convolution(Context& context, const LayerSpec& spec, const StateDict& state, DType type)
+      : name_(spec.name),
+        transposed_(spec.type == LayerType::kConvTranspose2d),
+        weight_(own(context, state, spec.name + ".weight", type)) {
+    if (spec.bias) bias_ = own(context, state, spec.name + ".bias", type);
     options_.stride = spec.stride;
     options_.padding = spec.padding;
     options_.groups = spec.groups;
     options_.activation = spec.activation;
-    options_.constant_weights = true;
   }
 
-  Tensor forward(Context& context, const Tensor& x, DType result) override {
-    return transposed_ ? conv_transpose2d(context, x, weight_, bias_, options_, result)
-                       : conv2d(context, x, weight_, bias_, options_, result);
+  Tensor forward(Context& context, const Tensor& x, const Pass& pass) override {
+    ConvOptions options = options_;
+    options.constant_weights = pass.fixed_weights;
+    return transposed_ ? conv_transpose2d(context, x, weight_, bias_, options, pass.result)
+                       : conv2d(context, x, weight_, bias_, options, pass.result);
   }
   bool chooses_result() const override { return true; }
+  void add_parameters(std::vector<Parameter>& parameters) override {
+    parameters.push_back({name_ + ".weight", &weight_});
+    if (!bias_.empty()) parameters.push_back({name_ + ".bias", &bias_});
+  }
 
  private:
+  std::string name_;
   bool transposed_;
   Tensor weight_;
   Tensor bias_;
@@ -52,19 +75,35 @@ class Convolution final : public Layer {
 
 class BatchNorm final : public Layer {
  public:
-  BatchNorm(Context& context, const LayerSpec& spec, const StateDict& state) {
-    const auto tensor = [&](const char* suffix) {
-      return on_device(context, state.at(spec.name + suffix));
-    };
-    parameters_ = {tensor(".weight"), tensor(".bias"), tensor(".running_mean"),
-                   tensor(".running_var"), spec.epsilon};
+  BatchNorm(Context& context, const LayerSpec& spec, const StateDict& state, DType type)
+      : name_(spec.name), epsilon_(spec.epsilon), momentum_(spec.momentum) {
+    for (std::size_t i = 0; i < kSuffixes.size(); ++i) {
+      tensors_[i] = own(context, state, spec.name + kSuffixes[i], type);
+    }
   }
-  Tensor forward(Context& context, const Tensor& x, DType) override {
-    return batch_norm(context, x, parameters_);
+
+  Tensor forward(Context& context, const Tensor& x, const Pass& pass) override {
+    const auto& [weight, bias, mean, variance] = tensors_;
+    if (pass.training) {
+      return batch_norm_training(context, x, weight, bias,
+                                 {mean.value(), variance.value(), epsilon_, momentum_});
+    }
+    return batch_norm(context, x,
+                      {weight.value(), bias.value(), mean.value(), variance.value(), epsilon_});
+  }
+  void add_parameters(std::vector<Parameter>& parameters) override {
+    for (std::size_t i = 0; i < kSuffixes.size(); ++i) {
+      parameters.push_back({name_ + kSuffixes[i], &tensors_[i], i < 2});
+    }
   }
 
  private:
-  BatchNormParameters parameters_;
+  static constexpr std::array kSuffixes{".weight", ".bias", ".running_mean", ".running_var"};
+
+  std::string name_;
+  float epsilon_;
+  float momentum_;
+  std::array<Tensor, 4> tensors_;
 };
 
 // A layer that owns no tensors.
@@ -72,7 +111,7 @@ class Plain final : public Layer {
  public:
   using Operation = std::function<Tensor(Context&, const Tensor&)>;
   explicit Plain(Operation operation) : operation_(std::move(operation)) {}
-  Tensor forward(Context& context, const Tensor& x, DType) override {
+  Tensor forward(Context& context, const Tensor& x, const Pass&) override {
     return operation_(context, x);
   }
 
@@ -84,14 +123,19 @@ class Residual final : public Layer {
  public:
   Residual(std::unique_ptr<Layer> main, std::unique_ptr<Layer> shortcut)
       : main_(std::move(main)), shortcut_(std::move(shortcut)) {}
-  Tensor forward(Context& context, const Tensor& x, DType result) override {
-    const DType type = chooses_result() ? result : x.value().dtype();
-    const Tensor main = main_->forward(context, x, type);
-    return add(context, main, shortcut_->forward(context, x, type));
+  Tensor forward(Context& context, const Tensor& x, const Pass& pass) override {
+    Pass part = pass;
+    if (!chooses_result()) part.result = x.value().dtype();
+    const Tensor main = main_->forward(context, x, part);
+    return add(context, main, shortcut_->forward(context, x, part));
   }
   // Both parts, or they would meet in different types.
   bool chooses_result() const override {
     return main_->chooses_result() && shortcut_->chooses_result();
+  }
+  void add_parameters(std::vector<Parameter>& parameters) override {
+    main_->add_parameters(parameters);
+    shortcut_->add_parameters(parameters);
   }
 
  private:
@@ -103,30 +147,34 @@ class Branches final : public Layer {
  public:
   explicit Branches(std::vector<std::unique_ptr<Layer>> branches)
       : branches_(std::move(branches)) {}
-  Tensor forward(Context& context, const Tensor& x, DType result) override {
-    const DType type = chooses_result() ? result : x.value().dtype();
+  Tensor forward(Context& context, const Tensor& x, const Pass& pass) override {
+    Pass part = pass;
+    if (!chooses_result()) part.result = x.value().dtype();
     std::vector<Tensor> parts;
     parts.reserve(branches_.size());
-    for (const auto& branch : branches_) parts.push_back(branch->forward(context, x, type));
+    for (const auto& branch : branches_) parts.push_back(branch->forward(context, x, part));
     return concat_channels(context, parts);
   }
   bool chooses_result() const override {
     return std::all_of(branches_.begin(), branches_.end(),
                        [](const auto& branch) { return branch->chooses_result(); });
   }
+  void add_parameters(std::vector<Parameter>& parameters) override {
+    for (const auto& branch : branches_) branch->add_parameters(parameters);
+  }
 
  private:
   std::vector<std::unique_ptr<Layer>> branches_;
 };
 
-std::unique_ptr<Layer> build_layer(Context& context, const LayerSpec& spec,
-                                   const StateDict& state) {
+std::unique_ptr<Layer> build_layer(Context& context, const LayerSpec& spec, const StateDict& state,
+                                   DType type) {
   switch (spec.type) {
     case LayerType::kConv2d:
     case LayerType::kConvTranspose2d:
-      return std::make_unique<Convolution>(context, spec, state);
+      return std::make_unique<Convolution>(context, spec, state, type);
     case LayerType::kBatchNorm2d:
-      return std::make_unique<BatchNorm>(context, spec, state);
+      return std::make_unique<BatchNorm>(context, spec, state, type);
     case LayerType::kActivation:
       return std::make_unique<Plain>(
           [a = spec.activation](Context& c, const Tensor& x) { return activation(c, x, a); });
@@ -138,11 +186,13 @@ std::unique_ptr<Layer> build_layer(Context& context, const LayerSpec& spec,
         return upsample_bilinear2d(c, x, scale);
       });
     case LayerType::kResidual:
-      return std::make_unique<Residual>(build_layers(context, spec.parts[0], state),
-                                        build_layers(context, spec.parts[1], state));
+      return std::make_unique<Residual>(build_layers(context, spec.parts[0], state, type),
+                                        build_layers(context, spec.parts[1], state, type));
     case LayerType::kBranches: {
       std::vector<std::unique_ptr<Layer>> branches;
-      for (const auto& part : spec.parts) branches.push_back(build_layers(context, part, state));
+      for (const auto& part : spec.parts) {
+        branches.push_back(build_layers(context, part, state, type));
+      }
       return std::make_unique<Branches>(std::move(branches));
     }
     case LayerType::kDropout:
@@ -171,19 +221,38 @@ std::vector<LayerSpec> fused(const std::vector<LayerSpec>& layers) {
 
 }  // namespace
 
-Tensor Sequential::forward(Context& context, const Tensor& x, DType result) {
+Array channels_last(const Array& weight) {
+  const Shape& s = weight.shape();
+  if (s.rank() != 4) return weight;
+  return transposed(weight, s[1], s[2] * s[3], {s[0], s[2], s[3], s[1]});
+}
+
+Array channels_second(const Array& weight) {
+  const Shape& s = weight.shape();
+  if (s.rank() != 4) return weight;
+  return transposed(weight, s[1] * s[2], s[3], {s[0], s[3], s[1], s[2]});
+}
+
+Tensor Sequential::forward(Context& context, const Tensor& x, const Pass& pass) {
   Tensor y = x;
   for (std::size_t i = 0; i < layers_.size(); ++i) {
-    const bool last = i + 1 == layers_.size();
-    y = layers_[i]->forward(context, y, last ? result : x.value().dtype());
+    Pass step = pass;
+    if (i + 1 < layers_.size()) step.result = x.value().dtype();
+    y = layers_[i]->forward(context, y, step);
   }
   return y;
 }
 
+void Sequential::add_parameters(std::vector<Parameter>& parameters) {
+  for (const auto& layer : layers_) layer->add_parameters(parameters);
+}
+
 std::unique_ptr<Layer> build_layers(Context& context, const std::vector<LayerSpec>& layers,
-                                    const StateDict& state) {
+                                    const StateDict& state, DType type) {
   std::vector<std::unique_ptr<Layer>> built;
-  for (const LayerSpec& spec : fused(layers)) built.push_back(build_layer(context, spec, state));
+  for (const LayerSpec& spec : fused(layers)) {
+    built.push_back(build_layer(context, spec, state, type));
+  }
   return std::make_unique<Sequential>(std::move(built));
 }
 

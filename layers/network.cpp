@@ -8,11 +8,17 @@ Network::Network(Context& context, const Architecture& architecture, const State
   Architecture built = architecture;
   StateDict tensors = state;
   if (options.fold_batch_norm) ptynet::fold_batch_norm(built, tensors);
-  layers_ = build_layers(context, built.layers, tensors);
+  layers_ = build_layers(context, built.layers, tensors, options.type);
 }
 
-Tensor Network::forward(Context& context, const Tensor& x) {
-  return layers_->forward(context, x, DType::kF32);
+Tensor Network::forward(Context& context, const Tensor& x, const Pass& pass) {
+  return layers_->forward(context, x, pass);
+}
+
+std::vector<Parameter> Network::parameters() {
+  std::vector<Parameter> out;
+  layers_->add_parameters(out);
+  return out;
 }
 
 }  // namespace ptynet

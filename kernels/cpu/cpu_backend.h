@@ -62,6 +62,31 @@ class CpuBackend final : public Backend {
   void stitch(const Array& object, const Array& weight, const Array& corners, std::int64_t border,
               const CanvasSums& canvas) override;
 
+  void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
+                           Array& y) override;
+  void batch_norm_gradient(const Array& x, const Array& weight, const BatchStatistics& batch,
+                           const Array& dy, OperandGradients& d) override;
+  void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) override;
+  void max_pool2d_gradient(const Array& x, std::int64_t kernel, const Array& dy,
+                           Array& dx) override;
+  void upsample_bilinear2d_gradient(const Array& dy, std::int64_t scale, Array& dx) override;
+  void slice_channels(const Array& x, std::int64_t first, Array& y) override;
+  void output_heads_gradient(const Array& d_amplitude, const Array& d_phase,
+                             const OutputHead& amplitude_head, const OutputHead& phase_head,
+                             Array& dx) override;
+  void diffract(const ExitWave& wave, Array& far, Array& intensity) override;
+  void diffract_gradient(const ExitWave& wave, Array& far, const Array& d_intensity,
+                         ExitWave& d) override;
+  void intensity_loss(IntensityLoss kind, const Array& predicted, const Array& measured,
+                      double factor, Array& sums, Array& d_predicted) override;
+  void patch_error(const ExitWave& patch, const ExitWave& target, const Array& weight,
+                   double factor, Array& sums, ExitWave& d) override;
+  void object_error(const ExitWave& patch, const Array& target, const Array& weight, double factor,
+                    Array& sums, ExitWave& d) override;
+  void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
+            Array& state) override;
+  void keep_power(Array& x, double power) override;
+
  private:
   using Step = std::function<void()>;
   // Does the step now, or adds it to the recording under way.

@@ -1,0 +1,364 @@
+#include "engine/trainer.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <complex>
+
+#include "autograd/losses.h"
+
+namespace ptynet {
+
+namespace {
+
+// Pairs (re, im) of a complex array, sharing its elements.
+Array as_pairs(const Array& complex) {
+  const Shape& s = complex.shape();
+  Shape pairs = s.rank() == 3 ? Shape{s[0], s[1], s[2], 2} : Shape{s[0], s[1], 2};
+  return Array::view(const_cast<void*>(complex.data()), pairs, DType::kF32, complex.device(),
+                     std::make_shared<Array>(complex));
+}
+
+Array to_host(Context& context, const Array& array) {
+  Array host = Array::host(array.shape(), array.dtype());
+  context.backend().copy(array, host);
+  context.backend().synchronize();
+  return host;
+}
+
+// A copy of its own on the device, which training may write to.
+Array own(Context& context, const Array& host) { return on_device(context, host.clone()); }
+
+bool matches(const std::string& name, const std::string& pattern) {
+  return fnmatch(pattern.c_str(), name.c_str(), 0) == 0;
+}
+
+double sum_of(const Array& sums, std::int64_t column) {
+  const std::int64_t columns = sums.shape().rank() > 1 ? sums.shape()[1] : 1;
+  double sum = 0;
+  for (std::int64_t i = 0; i < sums.shape()[0]; ++i) {
+    sum += sums.data<double>()[i * columns + column];
+  }
+  return sum;
+}
+
+StateDict copies(const StateDict& state) {
+  StateDict out;
+  for (const auto& [name, tensor] : state) out.emplace(name, tensor.clone());
+  return out;
+}
+
+}  // namespace
+
+// One step over n frames, with all addresses fixed.
+struct Trainer::Plan {
+  Array frames;          // [n, h, w]
+  PatchTensors target;   // with PatchObjective
+  Array canvas;          // [n, h, w, 2], with a consistency term
+  Array intensity_sums;  // f64 [n, 4]
+  Array object_sums;     // f64 [n]
+  Array patch_sums;      // f64 [n, 2]
+  std::unique_ptr<PlannedReplay> replay;
+};
+
+struct Trainer::Forward {
+  Array frames;
+  Array amplitude;
+  Array phase;
+  std::unique_ptr<PlannedReplay> replay;
+};
+
+Trainer::Trainer(const Architecture& architecture, const StateDict& state,
+                 const TrainerOptions& options)
+    : architecture_(architecture),
+      options_(options),
+      rule_(options.input_rule.value_or(architecture.input)) {
+  if (options.batch < 1 || options.batch > 65536) {
+    fail_input("a batch is 1 to 65536 frames, found ", options.batch);
+  }
+  trace(architecture, options.height, options.width);
+  check_objective();
+  context_ = std::make_unique<Context>(options.context);
+  network_ = std::make_unique<Network>(*context_, architecture, copies(state),
+                                       NetworkOptions{.fold_batch_norm = false});
+  choose_trained();
+  std::vector<Array> values;
+  for (const Parameter& p : trained_) values.push_back(p.tensor->value());
+  adam_ = std::make_unique<Adam>(*context_, values, options.adam);
+  if (const DiffractionObjective* objective = diffraction()) {
+    probe_ = Tensor(own(*context_, as_pairs(objective->probe)));
+    const auto* p = objective->probe.data<std::complex<float>>();
+    for (std::int64_t i = 0; i < objective->probe.elements(); ++i) {
+      probe_power_ += std::norm(std::complex<double>(p[i]));
+    }
+    probe_adam_ = std::make_unique<Adam>(*context_, std::vector{probe_.value()}, options.adam);
+    if (!objective->consistency_weight.empty()) {
+      weight_ = own(*context_, objective->consistency_weight);
+    }
+  } else if (const Array& weight = std::get<PatchObjective>(options.objective).weight;
+             !weight.empty()) {
+    weight_ = own(*context_, weight);
+  }
+}
+
+Trainer::~Trainer() = default;
+
+void Trainer::check_objective() const {
+  const Shape pixels{options_.height, options_.width};
+  const auto expect_weight = [&](const Array& weight) {
+    if (weight.empty()) return;
+    if (weight.shape() != pixels || weight.dtype() != DType::kF32) {
+      fail_input("expected weights f32", to_string(pixels), ", found ", describe(weight));
+    }
+    double sum = 0;
+    for (std::int64_t i = 0; i < weight.elements(); ++i) sum += double{weight.data<float>()[i]};
+    if (!(sum > 0)) fail_input("the weights of a patch's pixels sum to ", sum, ", not above 0");
+  };
+  const DiffractionObjective* objective = diffraction();
+  if (objective == nullptr)
+    return expect_weight(std::get<PatchObjective>(options_.objective).weight);
+  expect_weight(objective->consistency_weight);
+  const Shape& s = objective->probe.shape();
+  if (s.rank() != 3 || s[1] != pixels[0] || s[2] != pixels[1] ||
+      objective->probe.dtype() != DType::kC64) {
+    fail_input("expected a probe c64[modes, ", pixels[0], ", ", pixels[1], "], found ",
+               describe(objective->probe));
+  }
+}
+
+void Trainer::choose_trained() {
+  parameters_ = network_->parameters();
+  std::vector<bool> used(options_.freeze.size(), false);
+  for (const Parameter& p : parameters_) {
+    if (!p.trainable) continue;
+    bool frozen = false;
+    for (std::size_t i = 0; i < options_.freeze.size(); ++i) {
+      if (!matches(p.name, options_.freeze[i])) continue;
+      frozen = used[i] = true;
+    }
+    if (!frozen) trained_.push_back(p);
+  }
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    if (!used[i]) {
+      fail_input("no parameter is called like '", options_.freeze[i], "'; one is called '",
+                 parameters_.front().name, "'");
+    }
+  }
+}
+
+void Trainer::record_step(Plan& plan, bool update_probe) {
+  const auto work = [&] {
+    Tape tape(*context_);
+    for (const Parameter& p : trained_) tape.watch(*p.tensor);
+    if (update_probe) tape.watch(probe_);
+    const Tensor x = input_rule(*context_, plan.frames, {}, rule_);
+    const Tensor y = network_->forward(*context_, x, {.training = true, .fixed_weights = false});
+    const PatchTensors patch =
+        output_heads(*context_, y, architecture_.amplitude, architecture_.phase);
+    if (const DiffractionObjective* objective = diffraction()) {
+      if (!plan.canvas.empty()) {
+        object_error(*context_, patch, plan.canvas, weight_, objective->consistency,
+                     plan.object_sums);
+      }
+      intensity_loss(*context_, objective->loss, diffract(*context_, patch, probe_), plan.frames,
+                     objective->factor, plan.intensity_sums);
+    } else {
+      patch_error(*context_, patch, plan.target, weight_, 1.0, plan.patch_sums);
+    }
+    tape.backward();
+    std::vector<Array> gradients;
+    for (const Parameter& p : trained_) gradients.push_back(p.tensor->gradient());
+    adam_->step(gradients);
+    if (update_probe) {
+      probe_adam_->step({probe_.gradient()});
+      context_->backend().keep_power(probe_.value(), probe_power_);
+    }
+  };
+  plan.replay = std::make_unique<PlannedReplay>(*context_, work);
+}
+
+Trainer::Plan& Trainer::plan_of(std::int64_t n, bool update_probe) {
+  auto& plan = plans_[{n, update_probe}];
+  if (plan != nullptr) return *plan;
+  auto made = std::make_unique<Plan>();
+  const Shape shape{n, options_.height, options_.width};
+  made->frames = context_->allocate(shape, DType::kF32);
+  if (const DiffractionObjective* objective = diffraction()) {
+    made->intensity_sums = context_->allocate({n, 4}, DType::kF64);
+    if (objective->consistency > 0) {
+      made->object_sums = context_->allocate({n}, DType::kF64);
+      made->canvas = context_->allocate({n, options_.height, options_.width, 2}, DType::kF32);
+    }
+  } else {
+    made->patch_sums = context_->allocate({n, 2}, DType::kF64);
+    made->target.amplitude = Tensor(context_->allocate(shape, DType::kF32));
+    made->target.phase = Tensor(context_->allocate(shape, DType::kF32));
+  }
+  record_step(*made, update_probe);
+  plan = std::move(made);
+  return *plan;
+}
+
+void Trainer::load(Plan& plan, const TrainingBatch& batch) {
+  const auto copy = [&](const char* what, const Array& from, Array& to) {
+    if (to.empty()) return;
+    if (from.shape() != to.shape() || from.dtype() != to.dtype()) {
+      fail_input("a training step expects ", what, " ", describe(to), ", found ", describe(from));
+    }
+    context_->backend().copy(from, to);
+  };
+  copy("frames", batch.frames, plan.frames);
+  copy("amplitudes", batch.amplitude, plan.target.amplitude.value());
+  copy("phases", batch.phase, plan.target.phase.value());
+  copy("a canvas", batch.canvas.empty() ? batch.canvas : as_pairs(batch.canvas), plan.canvas);
+}
+
+StepOutcome Trainer::step(const TrainingBatch& batch, double learning_rate, bool update_probe) {
+  const std::int64_t n = batch.frames.shape().rank() == 3 ? batch.frames.shape()[0] : 0;
+  if (n < 1 || n > options_.batch) {
+    fail_input("a training step takes f32[n, ", options_.height, ", ", options_.width,
+               "] with n from 1 to ", options_.batch, ", found ", describe(batch.frames));
+  }
+  const DiffractionObjective* objective = diffraction();
+  if (update_probe && objective == nullptr) fail_input("known patches say nothing of a probe");
+  Plan& plan = plan_of(n, update_probe);
+  load(plan, batch);
+  adam_->set_learning_rate(learning_rate);
+  if (update_probe) probe_adam_->set_learning_rate(learning_rate * objective->probe_rate);
+  plan.replay->run();
+  return outcome_of(plan);
+}
+
+StepOutcome Trainer::outcome_of(const Plan& plan) const {
+  StepOutcome out;
+  const auto frames = static_cast<double>(plan.frames.shape()[0]);
+  if (const DiffractionObjective* objective = diffraction()) {
+    const Array sums = to_host(*context_, plan.intensity_sums);
+    out.intensity = sum_of(sums, 0) / std::max(sum_of(sums, 1), 1.0);
+    out.r_difference = sum_of(sums, 2);
+    out.r_total = sum_of(sums, 3);
+    if (!plan.canvas.empty()) {
+      out.consistency = sum_of(to_host(*context_, plan.object_sums), 0) / frames;
+    }
+    out.loss = objective->factor * out.intensity + objective->consistency * out.consistency;
+  } else {
+    const Array sums = to_host(*context_, plan.patch_sums);
+    out.amplitude_error = sum_of(sums, 0) / frames;
+    out.phase_error = sum_of(sums, 1) / frames;
+    out.loss = out.amplitude_error + out.phase_error;
+  }
+  return out;
+}
+
+void Trainer::predict(const Array& frames, Array& amplitude, Array& phase) {
+  const Shape expected{frames.shape().rank() > 0 ? frames.shape()[0] : 0, options_.height,
+                       options_.width};
+  for (const Array* array :
+       {&frames, static_cast<const Array*>(&amplitude), static_cast<const Array*>(&phase)}) {
+    if (array->shape() != expected || array->dtype() != DType::kF32) {
+      fail_input("expected f32", to_string(expected), ", found ", describe(*array));
+    }
+  }
+  const Shape shape{options_.batch, options_.height, options_.width};
+  Backend& backend = context_->backend();
+  if (forward_ == nullptr) {
+    auto made = std::make_unique<Forward>();
+    made->frames = on_device(*context_, Array::zeros(shape, DType::kF32));
+    made->amplitude = context_->allocate(shape, DType::kF32);
+    made->phase = context_->allocate(shape, DType::kF32);
+    made->replay = std::make_unique<PlannedReplay>(*context_, [&] {
+      const Tensor x = input_rule(*context_, made->frames, {}, rule_);
+      const Tensor y = network_->forward(*context_, x, {.fixed_weights = false});
+      backend.output_heads(y.value(), architecture_.amplitude, architecture_.phase, made->amplitude,
+                           made->phase);
+    });
+    forward_ = std::move(made);
+  }
+  for (std::int64_t first = 0; first < expected[0]; first += options_.batch) {
+    const std::int64_t n = std::min(options_.batch, expected[0] - first);
+    Array frames_to = forward_->frames.slice(0, n);
+    Array amplitude_to = amplitude.slice(first, n);
+    Array phase_to = phase.slice(first, n);
+    backend.copy(frames.slice(first, n), frames_to);
+    forward_->replay->run();
+    backend.copy(forward_->amplitude.slice(0, n), amplitude_to);
+    backend.copy(forward_->phase.slice(0, n), phase_to);
+    backend.synchronize();
+  }
+}
+
+TrainerState Trainer::state() const {
+  const auto host = [&](const Array& array) { return channels_second(to_host(*context_, array)); };
+  TrainerState out;
+  for (const Parameter& p : parameters_) out.weights.emplace(p.name, host(p.tensor->value()));
+  for (std::size_t i = 0; i < trained_.size(); ++i) {
+    out.first_moment.emplace(trained_[i].name, host(adam_->moments(i).first));
+    out.second_moment.emplace(trained_[i].name, host(adam_->moments(i).second));
+  }
+  out.steps = adam_->steps_done();
+  if (probe_adam_ != nullptr) {
+    out.probe = to_host(*context_, probe_.value());
+    out.probe_first_moment = to_host(*context_, probe_adam_->moments(0).first);
+    out.probe_second_moment = to_host(*context_, probe_adam_->moments(0).second);
+    out.probe_steps = probe_adam_->steps_done();
+  }
+  return out;
+}
+
+void Trainer::restore(const TrainerState& state) {
+  const auto find = [](const StateDict& tensors, const std::string& name) -> const Array& {
+    const auto found = tensors.find(name);
+    if (found == tensors.end()) fail_input("the training state has no tensor '", name, "'");
+    return found->second;
+  };
+  std::vector<std::pair<Array, Array>> values;  // from, to: all are looked at before one is changed
+  for (const Parameter& p : parameters_) {
+    values.emplace_back(channels_last(find(state.weights, p.name)), p.tensor->value());
+  }
+  if (probe_adam_ != nullptr) values.emplace_back(state.probe, probe_.value());
+  for (const auto& [from, to] : values) {
+    if (from.shape() != to.shape() || from.dtype() != to.dtype()) {
+      fail_input("the training state holds ", describe(from), " where ", describe(to), " belongs");
+    }
+  }
+  std::vector<Adam::Moments> moments;
+  for (const Parameter& p : trained_) {
+    moments.push_back({channels_last(find(state.first_moment, p.name)),
+                       channels_last(find(state.second_moment, p.name))});
+  }
+  adam_->restore(state.steps, moments);
+  if (probe_adam_ != nullptr) {
+    probe_adam_->restore(state.probe_steps,
+                         {{state.probe_first_moment, state.probe_second_moment}});
+  }
+  for (auto& [from, to] : values) context_->backend().copy(from, to);
+  context_->backend().synchronize();
+}
+
+Array Trainer::probe() const {
+  if (probe_adam_ == nullptr) return {};
+  const Shape& s = probe_.shape();
+  const Array pairs = to_host(*context_, probe_.value());
+  return Array::view(const_cast<void*>(pairs.data()), {s[0], s[1], s[2]}, DType::kC64, {},
+                     std::make_shared<Array>(pairs));
+}
+
+std::int64_t Trainer::trained_values() const {
+  std::int64_t values = 0;
+  for (const Parameter& p : trained_) values += p.tensor->value().elements();
+  return values;
+}
+
+std::vector<StepTime> Trainer::profile(const TrainingBatch& batch) {
+  Plan& plan = plan_of(options_.batch, false);
+  load(plan, batch);
+  return plan.replay->profile();
+}
+
+std::size_t Trainer::arena_bytes() const {
+  std::size_t bytes = forward_ != nullptr ? forward_->replay->arena_bytes() : 0;
+  for (const auto& [key, plan] : plans_) bytes += plan->replay->arena_bytes();
+  return bytes;
+}
+
+}  // namespace ptynet

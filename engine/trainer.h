@@ -1,0 +1,137 @@
+// A network being trained: forward, loss, gradients and Adam recorded once, replayed at every step.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "autograd/optimiser.h"
+#include "engine/planned_replay.h"
+#include "layers/network.h"
+
+namespace ptynet {
+
+// The predicted diffraction is to match the measured one.
+struct DiffractionObjective {
+  Array probe;  // c64 [modes, h, w]
+  IntensityLoss loss = IntensityLoss::kL1;
+  double factor = 1.0;       // of the intensity loss
+  double consistency = 0.0;  // factor of |patch - canvas|^2; above 0, every step needs a canvas
+  Array consistency_weight;  // f32 [h, w], of its pixels; empty: all the same
+  double probe_rate = 1.0;   // learning rate of the probe over the network's, where it is updated
+};
+
+// The predicted patches are to match known ones.
+struct PatchObjective {
+  Array weight;  // f32 [h, w], of a patch's pixels; empty: all the same
+};
+
+struct TrainerOptions {
+  ContextOptions context;
+  std::int64_t height = 128;  // rows of a frame, px
+  std::int64_t width = 128;   // columns of a frame, px
+  std::int64_t batch = 16;    // frames of a step at most
+  std::variant<DiffractionObjective, PatchObjective> objective;
+  // Patterns of parameter names with * and ?, which stay as they are ("encoder.*"). The running
+  // statistics of batch norms follow the batches all the same, as in PyTorch.
+  std::vector<std::string> freeze;
+  AdamOptions adam;
+  std::optional<InputRule> input_rule;  // instead of the architecture's own
+};
+
+struct TrainingBatch {
+  Array frames;     // host f32 [n, h, w] counts, bad pixels negative; 1 <= n <= batch
+  Array amplitude;  // host f32 [n, h, w], with PatchObjective
+  Array phase;      // rad
+  Array canvas;     // host c64 [n, h, w], with a consistency term
+};
+
+struct StepOutcome {
+  double loss = 0;  // what the step made smaller: every term times its factor
+  // Means over the batch before factors; 0 where the objective has no such term.
+  double intensity = 0;        // over good pixels
+  double consistency = 0;      // weighted
+  double amplitude_error = 0;  // weighted mean square
+  double phase_error = 0;      // weighted mean square, rad^2
+  // Of the R factor (docs/conventions.md), summed over the batch, by the prediction that the step
+  // started from.
+  double r_difference = 0;
+  double r_total = 0;
+};
+
+// All that training changes, on the host, in the order of PyTorch's state dicts.
+struct TrainerState {
+  StateDict weights;  // running statistics too
+  StateDict first_moment;
+  StateDict second_moment;
+  double steps = 0;
+  // The probe as real pairs f32 [modes, h, w, 2], with Adam's moments; empty with PatchObjective.
+  Array probe;
+  Array probe_first_moment;
+  Array probe_second_moment;
+  double probe_steps = 0;
+};
+
+// The same weights, batches and number of threads give the same bytes. Used by one thread at a
+// time.
+class Trainer {
+ public:
+  // Throws Error (input) when weights, architecture, frames or objective do not fit, or a pattern
+  // of `freeze` matches no parameter.
+  Trainer(const Architecture& architecture, const StateDict& state, const TrainerOptions& options);
+  ~Trainer();
+
+  // One step on one batch. With `update_probe` the probe takes a step too and keeps its power.
+  // Whether the outcome is finite is for the caller to look at.
+  StepOutcome step(const TrainingBatch& batch, double learning_rate, bool update_probe = false);
+
+  // Patches as inference gives them with the weights of now: batch norm with running statistics.
+  // frames host f32 [n, h, w], any n; amplitude and phase (rad) host f32 [n, h, w], written.
+  void predict(const Array& frames, Array& amplitude, Array& phase);
+
+  TrainerState state() const;
+  void restore(const TrainerState& state);  // Throws Error (input) when it does not fit.
+  Array probe() const;                      // c64 [modes, h, w] on the host; empty without one
+
+  Context& context() { return *context_; }
+  // Trainable values that are not frozen.
+  std::int64_t trained_values() const;
+  // Seconds of each part of one step over a full batch; the step changes the weights.
+  std::vector<StepTime> profile(const TrainingBatch& batch);
+  std::size_t arena_bytes() const;
+
+ private:
+  struct Plan;     // of one step over n frames
+  struct Forward;  // of a prediction
+
+  void check_objective() const;
+  void choose_trained();
+  Plan& plan_of(std::int64_t n, bool update_probe);
+  void record_step(Plan& plan, bool update_probe);
+  void load(Plan& plan, const TrainingBatch& batch);
+  StepOutcome outcome_of(const Plan& plan) const;
+  const DiffractionObjective* diffraction() const {
+    return std::get_if<DiffractionObjective>(&options_.objective);
+  }
+
+  Architecture architecture_;
+  TrainerOptions options_;
+  InputRule rule_;
+  std::unique_ptr<Context> context_;
+  std::unique_ptr<Network> network_;
+  std::vector<Parameter> parameters_;  // every tensor of the state dict
+  std::vector<Parameter> trained_;     // those that Adam moves
+  std::unique_ptr<Adam> adam_;
+  Tensor probe_;            // f32 [modes, h, w, 2]
+  double probe_power_ = 0;  // sum |probe|^2
+  std::unique_ptr<Adam> probe_adam_;
+  Array weight_;  // of the consistency term or the patches, on the device
+  std::map<std::pair<std::int64_t, bool>, std::unique_ptr<Plan>> plans_;  // by frames, probe update
+  std::unique_ptr<Forward> forward_;
+};
+
+}  // namespace ptynet
