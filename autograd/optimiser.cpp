@@ -73,10 +73,10 @@ double Schedule::at(std::int64_t epoch, std::int64_t batch) const {
     case ScheduleKind::kStep: {
       double now = rate;
       for (const double fraction : {0.2, 0.4, 0.6, 0.8}) {
-        // MultiStepLR halves when the count of finished epochs equals a milestone, which for very
-        // short runs may be -1 or 0 and is then never met; two milestones that coincide both count.
+        // MultiStepLR counts a milestone of 0 from the start, one below 0 never; of two that
+        // coincide in a short run it counts both.
         const auto milestone = static_cast<std::int64_t>(fraction * whole) - 1;
-        if (milestone >= 1 && epoch >= milestone) now *= 0.5;
+        if (milestone >= 0 && epoch >= milestone) now *= 0.5;
       }
       return now;
     }

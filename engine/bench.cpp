@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstring>
 
+#include "engine/trainer.h"
 #include "kernels/random.h"
 
 namespace ptynet {
@@ -100,13 +102,107 @@ bool is_convolution(LayerType type) {
   return type == LayerType::kConv2d || type == LayerType::kConvTranspose2d;
 }
 
-// Median times of the steps. Convolutions run in the order of the trace, one step each.
-std::vector<LayerTime> profile(Session& session, const std::vector<LayerTrace>& trace) {
-  const std::int64_t n = session.options().batch;
+// What is timed: a session or a trainer, behind one face.
+class Workload {
+ public:
+  virtual ~Workload() = default;
+  virtual void call() = 0;
+  virtual std::vector<StepTime> profile() = 0;
+  virtual std::size_t arena_bytes() const = 0;
+  virtual Context& context() = 0;
+};
+
+class Reconstruction final : public Workload {
+ public:
+  Reconstruction(const Architecture& architecture, const StateDict& state,
+                 const SessionOptions& options, const Array& frames)
+      : session_(architecture, state, options),
+        frames_(frames),
+        amplitude_(Array::host(frames.shape(), DType::kF32)),
+        phase_(Array::host(frames.shape(), DType::kF32)) {}
+  void call() override { session_.run(frames_, amplitude_, phase_); }
+  std::vector<StepTime> profile() override { return session_.profile(); }
+  std::size_t arena_bytes() const override { return session_.arena_bytes(); }
+  Context& context() override { return session_.context(); }
+
+ private:
+  Session session_;
+  Array frames_;
+  Array amplitude_;
+  Array phase_;
+};
+
+class Finetuning final : public Workload {
+ public:
+  Finetuning(const Architecture& architecture, const StateDict& state,
+             const SessionOptions& options, const Array& frames)
+      : trainer_(architecture, state, trainer_options(options)), batch_{frames, {}, {}, {}} {}
+  void call() override { trainer_.step(batch_, kLearningRate); }
+  std::vector<StepTime> profile() override { return trainer_.profile(batch_); }
+  std::size_t arena_bytes() const override { return trainer_.arena_bytes(); }
+  Context& context() override { return trainer_.context(); }
+
+ private:
+  static constexpr double kLearningRate = 1e-7;  // values stay where they are
+
+  static TrainerOptions trainer_options(const SessionOptions& session) {
+    if (session.precision != Precision::kFp32) fail_input("fine-tuning runs in fp32 on the CPU");
+    const Array pairs = uniform({1, session.height, session.width, 2}, 1.0F, "probe");
+    DiffractionObjective objective;
+    objective.probe = Array::host({1, session.height, session.width}, DType::kC64);
+    std::memcpy(objective.probe.data(), pairs.data(), pairs.bytes());
+    TrainerOptions options;
+    options.context = session.context;
+    options.height = session.height;
+    options.width = session.width;
+    options.batch = session.batch;
+    options.input_rule = session.input_rule;
+    options.objective = objective;
+    return options;
+  }
+
+  Trainer trainer_;
+  TrainingBatch batch_;
+};
+
+std::unique_ptr<Workload> make_workload(const Architecture& architecture, const StateDict& state,
+                                        const BenchOptions& options) {
+  SessionOptions wanted = options.session;
+  wanted.frame_type = DType::kF32;
+  InputRule rule = wanted.input_rule.value_or(architecture.input);
+  if (rule.scale == InputScale::kScanMax) rule.scan_max = kMostCounts;
+  wanted.input_rule = rule;
+  const Array frames = uniform({wanted.batch, wanted.height, wanted.width}, kMostCounts, "frames");
+  if (options.finetune) {
+    return std::make_unique<Finetuning>(architecture, state, wanted, frames);
+  }
+  return std::make_unique<Reconstruction>(architecture, state, wanted, frames);
+}
+
+// Names the layers of steps that begin with one of two words, one step each, in the order given.
+void name_layers(std::vector<LayerTime>& layers, const std::vector<LayerTrace>& convolutions,
+                 std::string_view word, std::string_view other, double flops_factor) {
+  const auto convolves = [&](const LayerTime& layer) {
+    return layer.step.starts_with(word) || layer.step.starts_with(other);
+  };
+  const auto found = std::count_if(layers.begin(), layers.end(), convolves);
+  if (found != static_cast<std::ptrdiff_t>(convolutions.size())) return;
+  auto next = convolutions.begin();
+  for (LayerTime& layer : layers) {
+    if (!convolves(layer)) continue;
+    layer.layer = next->name;
+    if (flops_factor > 0) layer.gflops = next->flops * flops_factor / layer.seconds / 1e9;
+    ++next;
+  }
+}
+
+// Median times of the steps. Convolutions run in the order of the trace, their gradients backwards.
+std::vector<LayerTime> profile(Workload& workload, const std::vector<LayerTrace>& trace,
+                               std::int64_t n) {
   std::vector<std::vector<double>> times;
   std::vector<LayerTime> layers;
   time_calls(kProfileSeconds, kLeastCalls, [&] {
-    const std::vector<StepTime> steps = session.profile();
+    const std::vector<StepTime> steps = workload.profile();
     times.resize(steps.size());
     layers.resize(steps.size());
     for (std::size_t i = 0; i < steps.size(); ++i) {
@@ -114,23 +210,18 @@ std::vector<LayerTime> profile(Session& session, const std::vector<LayerTrace>& 
       layers[i].step = steps[i].name;
     }
   });
-  std::vector<LayerTrace> convolutions;
-  std::copy_if(trace.begin(), trace.end(), std::back_inserter(convolutions),
-               [](const LayerTrace& layer) { return is_convolution(layer.type); });
-  const auto convolves = [](const LayerTime& layer) { return layer.step.starts_with("conv"); };
-  const auto found = std::count_if(layers.begin(), layers.end(), convolves);
-  const bool matched = found == static_cast<std::ptrdiff_t>(convolutions.size());
   double total = 0;
-  auto next = convolutions.begin();
   for (std::size_t i = 0; i < layers.size(); ++i) {
     layers[i].seconds = median(times[i]);
     total += layers[i].seconds;
-    if (!matched || !convolves(layers[i])) continue;
-    layers[i].layer = next->name;
-    layers[i].gflops = next->flops * static_cast<double>(n) / layers[i].seconds / 1e9;
-    ++next;
   }
   for (LayerTime& layer : layers) layer.share = layer.seconds / total;
+  std::vector<LayerTrace> convolutions;
+  std::copy_if(trace.begin(), trace.end(), std::back_inserter(convolutions),
+               [](const LayerTrace& layer) { return is_convolution(layer.type); });
+  name_layers(layers, convolutions, "conv2d ", "conv_transpose2d ", static_cast<double>(n));
+  std::reverse(convolutions.begin(), convolutions.end());
+  name_layers(layers, convolutions, "conv2d_gradient ", "conv_transpose2d_gradient ", 0);
   return layers;
 }
 
@@ -159,18 +250,10 @@ double measured_peak_gflops(Context& context, Precision precision, std::int64_t 
 
 BenchReport bench(const Architecture& architecture, const StateDict& state,
                   const BenchOptions& options) {
-  SessionOptions wanted = options.session;
-  wanted.frame_type = DType::kF32;
-  InputRule rule = wanted.input_rule.value_or(architecture.input);
-  if (rule.scale == InputScale::kScanMax) rule.scan_max = kMostCounts;
-  wanted.input_rule = rule;
-  Session session(architecture, state, wanted);
-
+  const SessionOptions& wanted = options.session;
   const std::int64_t n = wanted.batch;
-  const Array frames = uniform({n, wanted.height, wanted.width}, kMostCounts, "frames");
-  Array amplitude = Array::host(frames.shape(), DType::kF32);
-  Array phase = Array::host(frames.shape(), DType::kF32);
-  const auto call = [&] { session.run(frames, amplitude, phase); };
+  const auto workload = make_workload(architecture, state, options);
+  const auto call = [&] { workload->call(); };
   time_calls(kWarmUpSeconds, kWarmUpCalls, call);
   std::vector<double> times = time_calls(options.seconds, kLeastCalls, call);
 
@@ -187,12 +270,13 @@ BenchReport bench(const Architecture& architecture, const StateDict& state,
   report.p999_s = percentile(times, 0.999);
   report.frames_per_second = static_cast<double>(n * report.calls) / total;
   const std::vector<LayerTrace> steps = trace(architecture, wanted.height, wanted.width);
-  for (const LayerTrace& layer : steps) report.gflop_per_frame += layer.flops / 1e9;
+  const double passes = options.finetune ? 3 : 1;
+  for (const LayerTrace& layer : steps) report.gflop_per_frame += passes * layer.flops / 1e9;
   report.gflops = report.gflop_per_frame * static_cast<double>(n) / report.p50_s;
   report.peak_memory_mb = peak_memory_mb();
-  report.arena_mb = static_cast<double>(session.arena_bytes()) / 1e6;
-  if (options.layers) report.layers = profile(session, steps);
-  report.peak_gflops = measured_peak_gflops(session.context(), wanted.precision, n);
+  report.arena_mb = static_cast<double>(workload->arena_bytes()) / 1e6;
+  if (options.layers) report.layers = profile(*workload, steps, n);
+  report.peak_gflops = measured_peak_gflops(workload->context(), wanted.precision, n);
   report.peak_share = report.gflops / report.peak_gflops;
   return report;
 }

@@ -1,4 +1,5 @@
-// How fast a network runs on this machine, and how near that is to what the machine can do.
+// How fast a network runs, or learns, on this machine, and how near that is to what the machine can
+// do.
 #pragma once
 
 #include <optional>
@@ -17,13 +18,16 @@ struct BenchOptions {
   SessionOptions session;  // its batch is the number of frames of every call
   double seconds = 3;      // measured at least, and 20 calls at least, after a warm-up
   bool layers = false;     // time each step too
+  // Calls are steps of fine-tuning (forward, l1 loss through the diffraction, gradients, Adam)
+  // instead of reconstructions; in fp32.
+  bool finetune = false;
 };
 
 struct LayerTime {
   std::string step;              // as the backend calls it
   std::string layer;             // whose convolution it is; empty where there is no such layer
   double seconds = 0;            // median
-  std::optional<double> gflops;  // GFLOP/s; only of convolutions
+  std::optional<double> gflops;  // GFLOP/s; only of forward convolutions
   double share = 0;              // of the sum over all steps, in [0, 1]
 };
 
@@ -33,12 +37,14 @@ struct BenchReport {
   // Latency of a call, host memory to host memory, nearest rank, seconds.
   double p50_s = 0, p90_s = 0, p99_s = 0, p999_s = 0;
   double frames_per_second = 0;  // over all measured calls
-  double gflop_per_frame = 0;    // multiplications and additions of the convolutions, 1e9
-  double gflops = 0;             // GFLOP/s at the median latency
-  double peak_gflops = 0;        // what measured_peak_gflops() found after the calls
-  double peak_share = 0;         // gflops / peak_gflops
-  double peak_memory_mb = 0;     // of the process when the calls were done, 1e6 bytes
-  double arena_mb = 0;           // intermediates of the session, 1e6 bytes
+  // Multiplications and additions of the convolutions, 1e9; of a step of fine-tuning three times
+  // those of the forward pass, though the first layer needs no gradient by the frames.
+  double gflop_per_frame = 0;
+  double gflops = 0;          // GFLOP/s at the median latency
+  double peak_gflops = 0;     // what measured_peak_gflops() found after the calls
+  double peak_share = 0;      // gflops / peak_gflops
+  double peak_memory_mb = 0;  // of the process when the calls were done, 1e6 bytes
+  double arena_mb = 0;        // intermediates of a call, 1e6 bytes
   std::vector<LayerTime> layers;
 };
 

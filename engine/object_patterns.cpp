@@ -71,9 +71,8 @@ Span span_of(const Leaf& leaf, double dy) {
 }
 
 void paint(const Leaf& leaf, PatternCanvas& canvas) {
-  const double reach =
-      leaf.box ? leaf.a * std::abs(leaf.sine) + leaf.b * std::abs(leaf.cosine)
-               : std::hypot(leaf.a * leaf.sine, leaf.b * leaf.cosine);
+  const double reach = leaf.box ? leaf.a * std::abs(leaf.sine) + leaf.b * std::abs(leaf.cosine)
+                                : std::hypot(leaf.a * leaf.sine, leaf.b * leaf.cosine);
   const double rows = static_cast<double>(canvas.rows);
   const double columns = static_cast<double>(canvas.columns);
   const auto first = static_cast<std::int64_t>(std::ceil(std::max(0.0, leaf.row - reach)));
@@ -179,7 +178,7 @@ void draw_siemens(const CounterRandom& random, PatternCanvas& canvas) {
 }
 
 void draw_cells(const CounterRandom& random, PatternCanvas& canvas) {
-  constexpr double kCrowding = 1.2;      // cells over a pixel, on average
+  constexpr double kCrowding = 1.2;  // cells over a pixel, on average
   constexpr std::uint64_t kOrganelles = 5;
   const double low = canvas.feature_low_px;
   const double high = canvas.feature_high_px;
@@ -267,11 +266,13 @@ void draw_text(const CounterRandom& random, PatternCanvas& canvas) {
                            static_cast<std::uint64_t>(column / io::kGlyphAdvance);
         const double letter = random.uniform(place) / (1 - kBlank);
         if (letter < 1) {
-          const auto which = static_cast<std::size_t>(letter * static_cast<double>(kLetters.size()));
+          const auto which =
+              static_cast<std::size_t>(letter * static_cast<double>(kLetters.size()));
           mark = glyphs()[which][static_cast<std::size_t>(in_row * kGlyphColumns + in_column)];
         }
       }
-      canvas.values[r * canvas.columns + c] = static_cast<float>(mark ? levels.mark : levels.ground);
+      canvas.values[r * canvas.columns + c] =
+          static_cast<float>(mark ? levels.mark : levels.ground);
     }
   }
 }

@@ -180,8 +180,8 @@ void ImageLibrary::cut(std::uint64_t seed, std::uint64_t index, const char* stre
     const std::int64_t row = flip_rows ? rows_ - 1 - r : r;
     for (std::int64_t c = 0; c < columns_; ++c) {
       const std::int64_t column = flip_columns ? columns_ - 1 - c : c;
-      out[r * columns_ + c] = turn ? from[(top + column) * w + left + row]
-                                   : from[(top + row) * w + left + column];
+      out[r * columns_ + c] =
+          turn ? from[(top + column) * w + left + row] : from[(top + row) * w + left + column];
     }
   }
 }

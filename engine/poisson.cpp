@@ -68,9 +68,13 @@ std::int64_t poisson(double mean, const CounterRandom& random, std::uint64_t fir
   }
 }
 
+CounterRandom photon_stream(std::uint64_t seed, std::uint64_t frame) {
+  return {CounterRandom(seed, "noise").bits(frame), "poisson"};
+}
+
 void add_poisson_noise(float* counts, std::int64_t pixels, std::uint64_t seed,
                        std::uint64_t frame) {
-  const CounterRandom random(CounterRandom(seed, "noise").bits(frame), "poisson");
+  const CounterRandom random = photon_stream(seed, frame);
   const auto stride = static_cast<std::uint64_t>(pixels);
   for (std::int64_t p = 0; p < pixels; ++p) {
     counts[p] = static_cast<float>(

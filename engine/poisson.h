@@ -14,6 +14,9 @@ namespace ptynet {
 std::int64_t poisson(double mean, const CounterRandom& random, std::uint64_t first,
                      std::uint64_t stride);
 
+// The numbers of one frame's noise.
+CounterRandom photon_stream(std::uint64_t seed, std::uint64_t frame);
+
 // Replaces expected counts by a sample of them, pixel by pixel. Pure function of (seed, frame);
 // may run on several threads. Counts over 2^24 are rounded to what a float holds.
 void add_poisson_noise(float* counts, std::int64_t pixels, std::uint64_t seed, std::uint64_t frame);

@@ -34,12 +34,12 @@ struct ProbeModel {
 ProbeModel probe_model(ProbeKind kind);
 
 // c64 [1, n, n], sum |p|^2 = 1, by the transfer function of Fresnel propagation,
-// exp(-i pi wavelength defocus f^2) (Goodman, Introduction to Fourier Optics, 3rd ed., eq. 4-21), in
-// double, on a field of 4 n pixels (2 n from n = 512 on). Frequencies above field / (2 wavelength
-// |defocus|) would leave that field, so they are left out, and nothing wraps around at any distance
-// (Matsushima and Shimobaba, Opt. Express 17, 19662, 2009).
-// Throws Error (input) for lengths that are not positive, a stop as wide as the plate, zones finer
-// than the object pixel resolves, or when under half of the beam falls into the frame.
+// exp(-i pi wavelength defocus f^2) (Goodman, Introduction to Fourier Optics, 3rd ed., eq. 4-21),
+// in double, on a field of 4 n pixels (2 n from n = 512 on). Frequencies above field / (2
+// wavelength |defocus|) would leave that field, so they are left out, and nothing wraps around at
+// any distance (Matsushima and Shimobaba, Opt. Express 17, 19662, 2009). Throws Error (input) for
+// lengths that are not positive, a stop as wide as the plate, zones finer than the object pixel
+// resolves, or when under half of the beam falls into the frame.
 Array make_probe(const ProbeModel& model, std::int64_t n);
 
 // Diameter of the disc about the centre of mass that holds 90 % of the energy, px. The energy of

@@ -182,6 +182,7 @@ Scan Reconstruction::open_scan() const {
     fail_input(options_.scan.path, " has no positions: give --positions FILE[:DATASET], or",
                " --raster RxC --step PX");
   }
+  if (!options_.probe.empty()) scan.set_probe(options_.probe);
   return scan;
 }
 

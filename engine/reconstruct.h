@@ -22,6 +22,7 @@ struct ReconstructOptions {
   std::string weights;
   std::string architecture;  // name or FILE.json; empty: the weight file's own
   std::string input_rule;    // name; empty: the architecture's own
+  Array probe;  // c64 [modes, h, w] of preprocessed frames instead of the scan's; or empty
   std::string output = "reconstruction.h5";
   std::string png;                   // folder for pictures; empty: none
   bool patches = false;              // keep every patch

@@ -214,4 +214,14 @@ Array Scan::read(std::int64_t first, std::int64_t n) {
   return plan_->apply(file_.frames->read(first_ + first, n));
 }
 
+Array Scan::preprocess(const Array& stored) const { return plan_->apply(stored); }
+
+void Scan::set_probe(const Array& probe) {
+  const Shape& s = probe.shape();
+  if (probe.dtype() != DType::kC64 || s.rank() != 3 || s[1] != height_ || s[2] != width_) {
+    fail_input("expected a probe c64[modes, ", height_, ", ", width_, "], found ", describe(probe));
+  }
+  probe_ = probe;
+}
+
 }  // namespace ptynet

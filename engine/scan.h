@@ -63,6 +63,9 @@ class Scan {
   // Frames [first, first + n) of those chosen, f32 [n, h, w] photon counts; a bad pixel is -1.
   // Bad are: masked ones, negatives, NaN, and the file type's largest value.
   Array read(std::int64_t first, std::int64_t n);
+  // The same for frames from elsewhere, stored as the scan's: [n, H, W] of u8, u16, u32, i32 or
+  // f32.
+  Array preprocess(const Array& stored) const;
 
   bool has_positions() const { return !positions_px_.empty(); }
   // (row, column) of each patch's first pixel, object px, in the scan's own coordinates.
@@ -70,6 +73,9 @@ class Scan {
   const std::vector<std::int64_t>& frame_index() const { return frame_index_; }
   // c64 [modes, h, w] for the unnormalised transform, resampled with the frame; or empty.
   const Array& probe() const { return probe_; }
+  // Instead of its own: c64 [modes, h, w] as probe() has it. Throws Error (input) for another
+  // shape.
+  void set_probe(const Array& probe);
   const Array& mask() const { return mask_; }  // u8 [h, w] of preprocessed frames, 1 is good
   // wavelength * distance / (N * detector pixel) per axis, after crop and bin; or what was said.
   const std::optional<std::array<double, 2>>& object_pixel_m() const { return object_pixel_m_; }

@@ -92,8 +92,8 @@ std::vector<io::Position> make_positions(ScanPattern pattern, const ScanField& f
   }
   const double middle_row = static_cast<double>(field.height) / 2;
   const double middle_column = static_cast<double>(field.width) / 2;
-  Places places{std::max(0.0, middle_row - jitter_px), std::max(0.0, middle_column - jitter_px),
-                {}};
+  Places places{
+      std::max(0.0, middle_row - jitter_px), std::max(0.0, middle_column - jitter_px), {}};
   const double frames =
       (2 * places.half_height / step_px + 1) * (2 * places.half_width / step_px + 1);
   if (!(frames <= kMaxFrames)) {

@@ -56,7 +56,7 @@ struct ProbeSource {
 
 // c64 [modes, n, n] in counts. frame_px 0: the file's extent, or 128.
 // Throws Error (input) when it cannot be made, or the file's probe has another extent.
-Array prepare_probe(const ProbeSource& source, const Geometry& geometry, std::int64_t frame_px);
+Array simulation_probe(const ProbeSource& source, const Geometry& geometry, std::int64_t frame_px);
 
 enum class Noise : std::uint8_t { kNone, kPoisson };
 enum class OverlapOf : std::uint8_t { kProbe, kFrame };
@@ -73,9 +73,9 @@ struct SimulateOptions {
   ScanPattern pattern = ScanPattern::kRaster;
   double overlap = 0.75;
   OverlapOf overlap_of = OverlapOf::kProbe;
-  std::optional<double> jitter_px;       // in row and column; empty: jitter_of_frame
-  double jitter_of_frame = 0;            // the same as a share of the frame's side
-  double background = 0;                 // counts per pixel
+  std::optional<double> jitter_px;  // in row and column; empty: jitter_of_frame
+  double jitter_of_frame = 0;       // the same as a share of the frame's side
+  double background = 0;            // counts per pixel
   Noise noise = Noise::kPoisson;
   std::uint64_t seed = 1;
   std::string output = "scan.cxi";
@@ -109,11 +109,12 @@ struct SimulateSummary {
 
 // The options of the paper's simulations (iScience, 2023): amplitude 1/3 to 1, phase
 // pi/6 to pi/2 that follows it, overlap of the frame, 1 % positional error, 0.1 nm wavelength, 1 um
-// field of view (128 px).
+// field of view (128 px), a focus of 100 nm. How far out of focus is not told there: here 0.3 mm.
+// Of the probe only what is empty is set.
 void apply_ptynet_preset(SimulateOptions& options);
 
-// Writes a CXI file that Scan::open() reads back, and the truth. Everything that is cheap to know is
-// checked first. Throws Error; then nothing was written.
+// Writes a CXI file that Scan::open() reads back, and the truth. Everything that is cheap to know
+// is checked first. Throws Error; then nothing was written.
 SimulateSummary simulate(const SimulateOptions& options);
 
 }  // namespace ptynet

@@ -137,8 +137,12 @@ class Hdf5Writer {
   void write(const std::string& name, const std::vector<std::int64_t>& values);
   void write(const std::string& name, const std::string& value);  // UTF-8
   // A dataset of no rows yet, each of `row` extents; append() adds [n, row...] at its end.
-  void create_growable(const std::string& name, const Shape& row, DType type);
+  // Compressed (byte shuffle and deflate) at a level of 1 to 9; 0: as they are.
+  void create_growable(const std::string& name, const Shape& row, DType type,
+                       unsigned deflate_level = 0);
   void append(const std::string& name, const Array& rows);
+  // A soft link: `name` is another name of `target` in this file.
+  void link(const std::string& name, const std::string& target);
 
   // Attributes of a group or dataset that has been written ("/" is the file itself).
   void attribute(const std::string& object, const std::string& name, const std::string& value);

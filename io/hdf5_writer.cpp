@@ -138,7 +138,8 @@ void Hdf5Writer::write(const std::string& name, const std::string& value) {
   write_raw(name, type->id(), type->id(), {}, value.c_str());
 }
 
-void Hdf5Writer::create_growable(const std::string& name, const Shape& row, DType type) {
+void Hdf5Writer::create_growable(const std::string& name, const Shape& row, DType type,
+                                 unsigned deflate_level) {
   const Hdf5Call call;
   open();
   const std::vector<std::int64_t> row_shape = vector_of(row);
@@ -160,6 +161,10 @@ void Hdf5Writer::create_growable(const std::string& name, const Shape& row, DTyp
   const Hdf5HandlePtr space = hold(H5Screate_simple(rank, now.data(), limit.data()));
   const Hdf5HandlePtr layout = hold(H5Pcreate(H5P_DATASET_CREATE));
   H5Pset_chunk(layout->id(), rank, chunk.data());
+  if (deflate_level > 0) {
+    H5Pset_shuffle(layout->id());
+    H5Pset_deflate(layout->id(), deflate_level);
+  }
   const Hdf5HandlePtr links = with_parent_groups();
   const Hdf5HandlePtr element = memory_type(type);
   Hdf5HandlePtr dataset = hold(H5Dcreate2(handle_->id(), name.c_str(), element->id(), space->id(),
@@ -200,6 +205,16 @@ void Hdf5Writer::append(const std::string& name, const Array& rows) {
     fail("append to dataset", name);
   }
   target.rows += n;
+}
+
+void Hdf5Writer::link(const std::string& name, const std::string& target) {
+  const Hdf5Call call;
+  open();
+  reserve(0);
+  const Hdf5HandlePtr links = with_parent_groups();
+  if (H5Lcreate_soft(target.c_str(), handle_->id(), name.c_str(), links->id(), H5P_DEFAULT) < 0) {
+    fail("make link", name);
+  }
 }
 
 void Hdf5Writer::write_attribute(const std::string& object, const std::string& name,

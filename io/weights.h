@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 
@@ -20,6 +21,8 @@ struct TrainingRecord {
   std::optional<std::string> orientation;               // by the name it has on the command line
   std::optional<std::string> probe_sha256;              // see sha256_of_probe()
   Array probe;                                          // c64 [H, W] or [modes, H, W]; may be empty
+  std::string settings;                  // how they were trained, as a text of "name value" lines
+  std::map<std::string, double> scores;  // what came of it, by name: "r_before", "r_after", ...
 };
 
 struct WeightFile {

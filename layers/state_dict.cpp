@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <set>
 
 #include "kernels/random.h"
@@ -78,6 +79,12 @@ void fold_pair(LayerSpec& convolution, const LayerSpec& norm, StateDict& state) 
   convolution.bias = true;
   state[convolution.name + ".weight"] = weight;
   state[convolution.name + ".bias"] = bias;
+}
+
+// Number i of a normal series of mean 0 and standard deviation 1 (Box and Muller, 1958).
+double normal(const CounterRandom& random, std::uint64_t i) {
+  const double radius = std::sqrt(-2 * std::log(1 - random.uniform(2 * i)));
+  return radius * std::cos(2 * std::numbers::pi * random.uniform(2 * i + 1));
 }
 
 bool is_convolution(const LayerSpec& layer) {
@@ -187,6 +194,43 @@ StateDict random_state(const Architecture& architecture, std::uint64_t seed, dou
       const double bound = gain * std::sqrt(6.0 / (fan_in * taps));
       uniform(layer.name + ".weight", weight_shape(layer), -bound, bound);
       if (layer.bias) uniform(layer.name + ".bias", {layer.out}, -0.1, 0.1);
+    }
+  });
+  return state;
+}
+
+StateDict initial_state(const Architecture& architecture, std::uint64_t seed) {
+  constexpr double kTransposedDeviation = 0.02;
+  StateDict state;
+  const auto fill = [&](const std::string& name, const Shape& shape, auto&& value) {
+    Array tensor = Array::host(shape, DType::kF32);
+    for (std::int64_t i = 0; i < tensor.elements(); ++i) {
+      tensor.data<float>()[i] = static_cast<float>(value(static_cast<std::uint64_t>(i)));
+    }
+    state[name] = tensor;
+  };
+  const auto constant = [&](const std::string& name, std::int64_t count, double value) {
+    fill(name, {count}, [value](std::uint64_t) { return value; });
+  };
+  for_each_owner(architecture.layers, [&](const LayerSpec& layer) {
+    if (layer.type == LayerType::kBatchNorm2d) {
+      constant(layer.name + ".weight", layer.in, 1);
+      constant(layer.name + ".bias", layer.in, 0);
+      constant(layer.name + ".running_mean", layer.in, 0);
+      constant(layer.name + ".running_var", layer.in, 1);
+    } else if (is_convolution(layer)) {
+      const std::string name = layer.name + ".weight";
+      const Shape shape = weight_shape(layer);
+      const CounterRandom random(seed, name);
+      if (layer.type == LayerType::kConvTranspose2d) {
+        fill(name, shape,
+             [&](std::uint64_t i) { return kTransposedDeviation * normal(random, i); });
+      } else {
+        const double fans = static_cast<double>((shape[0] + shape[1]) * shape[2] * shape[3]);
+        const double bound = std::sqrt(6.0 / fans);
+        fill(name, shape, [&](std::uint64_t i) { return bound * (2 * random.uniform(i) - 1); });
+      }
+      if (layer.bias) constant(layer.name + ".bias", layer.out, 0);
     }
   });
   return state;

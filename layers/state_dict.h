@@ -32,6 +32,13 @@ std::vector<std::string> check_state(const Architecture& architecture, const Sta
 // CounterRandom(seed, tensor name). Deep residual networks want a gain below 1 (ptynet-b: 0.6).
 StateDict random_state(const Architecture& architecture, std::uint64_t seed, double gain = 1.0);
 
+// What training starts from, as published: convolutions uniform within +-sqrt(6 / (fan_in +
+// fan_out)) (Glorot and Bengio, AISTATS 2010; fans of the stored weight as PyTorch's
+// xavier_uniform_ counts them: ci / groups * k * k and co * k * k), transposed ones normal with
+// standard deviation 0.02, biases 0, batch norms the identity. The streams of
+// CounterRandom(seed, tensor name); the normal ones by Box and Muller.
+StateDict initial_state(const Architecture& architecture, std::uint64_t seed);
+
 // The same network without batch norms that directly follow a convolution: their scale and shift
 // go into the convolution's weights and bias. Statistics must be fixed (inference). Throws Error
 // (input) where a batch norm has other channels than the convolution before it.

@@ -21,9 +21,11 @@ struct Arguments {
   bool json = false;
 };
 
-Report report_of(const Architecture& architecture, const SessionOptions& session,
+Report report_of(const Architecture& architecture, const BenchOptions& bench,
                  const BenchReport& b) {
+  const SessionOptions& session = bench.session;
   Report r;
+  r["job"] = bench.finetune ? "finetune" : "reconstruct";
   r["architecture"] = architecture.name;
   r["parameters"] = parameter_count(architecture);
   r["device"] = to_string(session.context.device);
@@ -88,7 +90,7 @@ void run(Arguments& arguments) {
   const StateDict state =
       arguments.weights.empty() ? bench_state(architecture) : std::move(weights.tensors);
   const BenchReport found = bench(architecture, state, arguments.bench);
-  Report report = report_of(architecture, session, found);
+  Report report = report_of(architecture, arguments.bench, found);
   if (arguments.json) {
     if (arguments.bench.layers) report["layers"] = layers_of(found);
     print_output(render(report, true));
@@ -126,6 +128,9 @@ void add_bench(CLI::App& program) {
                arguments->bench.seconds = *seconds;
                return true;
              });
+  command.add_flag("--finetune", arguments->bench.finetune,
+                   "time steps of fine-tuning (l1 loss through the diffraction, gradients, Adam) "
+                   "instead of reconstructions");
   command.add_flag("--layers", arguments->bench.layers, "also time every step");
   command.add_flag("--json", arguments->json, "print JSON on stdout");
   command.callback([arguments] { run(*arguments); });

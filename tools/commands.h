@@ -12,5 +12,6 @@ void add_convert(CLI::App& program);
 void add_info(CLI::App& program);
 void add_bench(CLI::App& program);
 void add_evaluate(CLI::App& program);
+void add_simulate(CLI::App& program, const std::string& command_line);
 
 }  // namespace ptynet::tools

@@ -58,6 +58,7 @@ int run(int argc, char** argv) {
   add_info(program);
   add_bench(program);
   add_evaluate(program);
+  add_simulate(program, typed);
   try {
     program.parse(argc, argv);
   } catch (const CLI::CallForHelp&) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/typed.h"
@@ -20,10 +21,11 @@ struct Pixels {
 
   explicit Pixels(const Array& x)
       : count(x.elements() / std::max<std::int64_t>(x.shape()[3], 1)), c(x.shape()[3]) {}
-  std::int64_t parts() const {
-    return std::clamp<std::int64_t>((count + kBlockPixels - 1) / kBlockPixels, 1, kMostParts);
+  std::int64_t blocks() const { return (count + kBlockPixels - 1) / kBlockPixels; }
+  std::int64_t parts() const { return std::clamp<std::int64_t>(blocks(), 1, kMostParts); }
+  std::int64_t first(std::int64_t part) const {
+    return std::min(part * blocks() / parts() * kBlockPixels, count);
   }
-  std::int64_t first(std::int64_t part) const { return part * count / parts(); }
 };
 
 // Per channel, of some pixels: their mean and the sum of squared deviations from it.
@@ -46,6 +48,15 @@ void merge_moments(const Moments& total, std::int64_t seen, const Moments& added
   }
 }
 
+// Runs body(first row, rows of it) by fours and then by ones, the number known to the compiler: a
+// sum over four rows is read and written once.
+template <typename Body>
+void by_rows(std::int64_t rows, const Body& body) {
+  std::int64_t row = 0;
+  for (; row + 4 <= rows; row += 4) body(row, std::integral_constant<std::int64_t, 4>{});
+  for (; row < rows; ++row) body(row, std::integral_constant<std::int64_t, 1>{});
+}
+
 // room: 3 c floats, and moments of c channels.
 void moments_of_block(const float* x, std::int64_t rows, std::int64_t c, float* room,
                       const Moments& out) {
@@ -53,21 +64,31 @@ void moments_of_block(const float* x, std::int64_t rows, std::int64_t c, float* 
   float* first_order = room + c;
   float* second_order = room + 2 * c;
   std::fill_n(room, 3 * c, 0.0F);
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const float* values = x + row * c;
-#pragma omp simd
-    for (std::int64_t i = 0; i < c; ++i) centre[i] += values[i];
-  }
-  for (std::int64_t i = 0; i < c; ++i) centre[i] /= static_cast<float>(rows);
-  for (std::int64_t row = 0; row < rows; ++row) {
+  by_rows(rows, [=](std::int64_t row, auto together) {
     const float* values = x + row * c;
 #pragma omp simd
     for (std::int64_t i = 0; i < c; ++i) {
-      const float deviation = values[i] - centre[i];
-      first_order[i] += deviation;
-      second_order[i] += deviation * deviation;
+      float sum = 0;
+      for (std::int64_t r = 0; r < together; ++r) sum += values[r * c + i];
+      centre[i] += sum;
     }
-  }
+  });
+  for (std::int64_t i = 0; i < c; ++i) centre[i] /= static_cast<float>(rows);
+  by_rows(rows, [=](std::int64_t row, auto together) {
+    const float* values = x + row * c;
+#pragma omp simd
+    for (std::int64_t i = 0; i < c; ++i) {
+      float sum = 0;
+      float squares = 0;
+      for (std::int64_t r = 0; r < together; ++r) {
+        const float deviation = values[r * c + i] - centre[i];
+        sum += deviation;
+        squares += deviation * deviation;
+      }
+      first_order[i] += sum;
+      second_order[i] += squares;
+    }
+  });
 #pragma omp simd
   for (std::int64_t i = 0; i < c; ++i) {  // the centre was rounded: put it right
     const double off = double{first_order[i]} / static_cast<double>(rows);
@@ -110,6 +131,7 @@ struct BatchChannels {
   float* mean;
   float* inverse_std;
   float* scale;
+  float* shift;
   double epsilon, momentum;
 
   // From the moments of all pixels.
@@ -119,6 +141,9 @@ struct BatchChannels {
     mean[i] = static_cast<float>(batch_mean);
     inverse_std[i] = static_cast<float>(1.0 / std::sqrt(spread / count + epsilon));
     scale[i] = weight[i] * inverse_std[i];
+    // With what rounding took from the mean.
+    shift[i] =
+        static_cast<float>(double{bias[i]} + (double{mean[i]} - batch_mean) * double{scale[i]});
     const auto follow = [&](float& running, double batch) {
       running = static_cast<float>(double{running} + momentum * (batch - double{running}));
     };
@@ -127,13 +152,13 @@ struct BatchChannels {
   }
 };
 
-// y = (x - mean) * scale + bias; the difference first, for means far larger than the spread.
+// y = (x - mean) * scale + shift; the difference first, for means far larger than the spread.
 void normalise_row(const float* x, const BatchChannels& channels, std::int64_t c, float* y) {
   const float* mean = channels.mean;
   const float* scale = channels.scale;
-  const float* bias = channels.bias;
+  const float* shift = channels.shift;
 #pragma omp simd
-  for (std::int64_t i = 0; i < c; ++i) y[i] = (x[i] - mean[i]) * scale[i] + bias[i];
+  for (std::int64_t i = 0; i < c; ++i) y[i] = (x[i] - mean[i]) * scale[i] + shift[i];
 }
 
 // Per channel, for the gradient: dx = gain * (dy - offset - (x - mean) * slope).
@@ -154,8 +179,8 @@ struct GradientChannels {
 };
 
 // Sums over a part: dy in the first c doubles, dy * (x - mean) in the next.
-void gradient_sums_of_part(const float* x, const float* dy, const float* mean,
-                           const Pixels& pixels, std::int64_t part, const Partial& partial) {
+void gradient_sums_of_part(const float* x, const float* dy, const float* mean, const Pixels& pixels,
+                           std::int64_t part, const Partial& partial) {
   const std::int64_t c = pixels.c;
   const Moments total = partial.part(part);
   std::fill_n(total.mean, 2 * c, 0.0);
@@ -164,15 +189,21 @@ void gradient_sums_of_part(const float* x, const float* dy, const float* mean,
   const std::int64_t last = pixels.first(part + 1);
   for (std::int64_t pixel = pixels.first(part); pixel < last; pixel += kBlockPixels) {
     std::fill_n(plain, 2 * c, 0.0F);
-    for (std::int64_t row = pixel; row < std::min(pixel + kBlockPixels, last); ++row) {
-      const float* values = x + row * c;
-      const float* slopes = dy + row * c;
+    by_rows(std::min(kBlockPixels, last - pixel), [=](std::int64_t row, auto together) {
+      const float* values = x + (pixel + row) * c;
+      const float* slopes = dy + (pixel + row) * c;
 #pragma omp simd
       for (std::int64_t i = 0; i < c; ++i) {
-        plain[i] += slopes[i];
-        weighted[i] += slopes[i] * (values[i] - mean[i]);
+        float sum = 0;
+        float weighted_sum = 0;
+        for (std::int64_t r = 0; r < together; ++r) {
+          sum += slopes[r * c + i];
+          weighted_sum += slopes[r * c + i] * (values[r * c + i] - mean[i]);
+        }
+        plain[i] += sum;
+        weighted[i] += weighted_sum;
       }
-    }
+    });
 #pragma omp simd
     for (std::int64_t i = 0; i < c; ++i) {
       total.mean[i] += double{plain[i]};
@@ -219,15 +250,10 @@ void CpuBackend::batch_norm_training(const Array& x, BatchNormParameters& p, Bat
   Array sums = scratch({parts, 4, pixels.c}, DType::kF64);
   Array room = scratch({parts + 1, 3, pixels.c}, DType::kF32);
   const Partial partial{sums.data<double>(), room.data<float>(), pixels.c};
-  const BatchChannels channels{p.weight.data<float>(),
-                               p.bias.data<float>(),
-                               p.running_mean.data<float>(),
-                               p.running_var.data<float>(),
-                               batch.mean.data<float>(),
-                               batch.inverse_std.data<float>(),
-                               partial.block_room(parts),
-                               double{p.epsilon},
-                               double{p.momentum}};
+  const BatchChannels channels{
+      p.weight.data<float>(),      p.bias.data<float>(),     p.running_mean.data<float>(),
+      p.running_var.data<float>(), batch.mean.data<float>(), batch.inverse_std.data<float>(),
+      partial.block_room(parts),   double{p.epsilon},        double{p.momentum}};
   submit("batch_norm_training", y, [=, in = x.data<float>(), out = y.data<float>()] {
 #pragma omp parallel
     {

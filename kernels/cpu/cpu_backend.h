@@ -22,6 +22,7 @@ class ThreadScope {
 };
 
 class CpuReplay;
+struct ConvolutionProblem;
 
 class CpuBackend final : public Backend {
  public:
@@ -46,6 +47,10 @@ class CpuBackend final : public Backend {
               Array& y) override;
   void conv_transpose2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o,
                         Array& y) override;
+  void conv2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
+                       const ConvOptions& o, OperandGradients& d) override;
+  void conv_transpose2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
+                                 const ConvOptions& o, OperandGradients& d) override;
   void batch_norm(const Array& x, const BatchNormParameters& p, Array& y) override;
   void activation(const Array& x, const Activation& a, Array& y) override;
   void max_pool2d(const Array& x, std::int64_t kernel, Array& y) override;
@@ -96,6 +101,26 @@ class CpuBackend final : public Backend {
                        const Step& prepare, const Step& compute);
   // Scratch memory for a step; a recording that is not planned by an arena keeps it alive.
   Array scratch(const Shape& shape, DType type);
+  // Memory for what is made of weights: the step's own where they are constant, which keeps it.
+  Array weight_memory(const Shape& shape, DType type, bool constant) {
+    return constant ? Array::host(shape, type) : scratch(shape, type);
+  }
+  struct Convolution;
+  void convolve(const ConvolutionProblem& problem, const Convolution& c);
+  // dz = dy * slope, the derivative by the sum that the activation was applied to; dy itself where
+  // there is none. Sums dz to the bias's derivative, unless `d_bias` is empty.
+  Array sum_gradient(const OutputGradient& out, const Activation& a, bool wanted, Array& d_bias);
+  void data_gradient(const ConvolutionProblem& problem, const Array& w, std::int64_t groups,
+                     const Array& dz, Array& dx);
+  void mirrored_data_gradient(const ConvolutionProblem& problem, const Array& w, const Array& dz,
+                              Array& dx);
+  // dw in the order and the groups of `problem`; `after` follows, in the same step.
+  void weight_gradient(const ConvolutionProblem& problem, const Array& x, const Array& dz,
+                       float* dw, const Array& shown, const Step& after);
+  void grouped_weight_gradient(ConvolutionProblem problem, const Array& x, const Array& dz,
+                               Array& dw);
+  void thin_weight_gradient(const ConvolutionProblem& problem, const Array& x, const Array& dz,
+                            Array& dw);
   // A convolution with so few outputs that it pays to compute its taps as channels (thin_conv.cpp).
   static bool is_thin(const Array& x, const Array& w, const ConvOptions& o);
   void thin_conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o, Array& y);

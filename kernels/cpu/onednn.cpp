@@ -52,6 +52,11 @@ std::string describe(const char* kind, const Shape& x, std::int64_t factor, DTyp
   return text(kind, " by ", factor, " of ", name_of(type), to_string(x));
 }
 
+std::string describe(const char* kind, const ConvolutionProblem& p) {
+  return text(kind, " ", p.kh, "x", p.kw, " ", p.ci, "->", p.co, " g", p.groups, " of ",
+              name_of(p.source), "[", p.n, ", ", p.h, ", ", p.w, ", ", p.ci, "]");
+}
+
 dnnl::memory::dims weight_dims(const ConvolutionProblem& p) {
   if (p.groups == 1) return {p.co, p.ci, p.kh, p.kw};
   return {p.groups, p.co / p.groups, p.ci / p.groups, p.kh, p.kw};
@@ -83,38 +88,64 @@ dnnl::memory::desc user_weights(const ConvolutionProblem& p) {
 
 namespace {
 
-dnnl::convolution_forward::primitive_desc convolution(const ConvolutionProblem& p) {
-  const dnnl::memory::desc source({p.n, p.ci, p.h, p.w}, onednn_type(p.source), Tag::nhwc);
-  const dnnl::memory::desc weights(weight_dims(p), onednn_type(p.source), Tag::any);
-  const dnnl::memory::desc bias =
-      p.bias ? dnnl::memory::desc({p.co}, dnnl::memory::data_type::f32, Tag::x)
-             : dnnl::memory::desc();
-  const dnnl::memory::desc target({p.n, p.co, p.output_rows(), p.output_columns()},
-                                  onednn_type(p.target), Tag::nhwc);
-  const dnnl::memory::dims strides{p.stride, p.stride};
-  const dnnl::memory::dims before{p.padding_before, p.padding_before};
-  const dnnl::memory::dims after{p.padding_after, p.padding_after};
+// What forward and backward convolutions are described by.
+struct ConvolutionOperands {
+  explicit ConvolutionOperands(const ConvolutionProblem& p)
+      : source({p.n, p.ci, p.h, p.w}, onednn_type(p.source), Tag::nhwc),
+        weights(weight_dims(p), onednn_type(p.source), Tag::any),
+        target({p.n, p.co, p.output_rows(), p.output_columns()}, onednn_type(p.target), Tag::nhwc),
+        strides{p.stride, p.stride},
+        before{p.padding_before, p.padding_before},
+        after{p.padding_after, p.padding_after} {
+    if (p.bias) bias = dnnl::memory::desc({p.co}, dnnl::memory::data_type::f32, Tag::x);
+  }
+
+  dnnl::memory::desc source, weights, bias, target;
+  dnnl::memory::dims strides, before, after;
+};
+
+dnnl::convolution_forward::primitive_desc convolution(const ConvolutionProblem& p,
+                                                      dnnl::prop_kind kind) {
+  const ConvolutionOperands c(p);
   dnnl::post_ops operations;
   append_activation(operations, p.activation);
   dnnl::primitive_attr attributes = user_scratchpad();
   attributes.set_post_ops(operations);
 #if DNNL_VERSION_MAJOR >= 3
-  return {onednn_engine(),
-          dnnl::prop_kind::forward_inference,
-          algorithm::convolution_direct,
-          source,
-          weights,
-          bias,
-          target,
-          strides,
-          before,
-          after,
-          attributes};
+  return {onednn_engine(), kind,      algorithm::convolution_direct,
+          c.source,        c.weights, c.bias,
+          c.target,        c.strides, c.before,
+          c.after,         attributes};
 #else
-  const dnnl::convolution_forward::desc operation(dnnl::prop_kind::forward_inference,
-                                                  algorithm::convolution_direct, source, weights,
-                                                  bias, target, strides, before, after);
-  return {operation, attributes, onednn_engine()};
+  return {{kind, algorithm::convolution_direct, c.source, c.weights, c.bias, c.target, c.strides,
+           c.before, c.after},
+          attributes,
+          onednn_engine()};
+#endif
+}
+
+// Which forward convolution gradients belong to.
+dnnl::convolution_forward::primitive_desc training_hint(const ConvolutionProblem& p) {
+  ConvolutionProblem plain = p;
+  plain.bias = false;
+  plain.activation = {};
+  return convolution(plain, dnnl::prop_kind::forward_training);
+}
+
+// Gradient: dnnl::convolution_backward_data or _weights, which are described alike.
+template <typename Gradient>
+typename Gradient::primitive_desc gradient(const ConvolutionProblem& p) {
+  const ConvolutionOperands c(p);
+#if DNNL_VERSION_MAJOR >= 3
+  return {onednn_engine(),  algorithm::convolution_direct,
+          c.source,         c.weights,
+          c.target,         c.strides,
+          c.before,         c.after,
+          training_hint(p), user_scratchpad()};
+#else
+  const typename Gradient::desc operation(algorithm::convolution_direct, c.source, c.weights,
+                                          c.target, c.strides, c.before, c.after);
+  return {operation, user_scratchpad(), onednn_engine(), training_hint(p)};
 #endif
 }
 
@@ -178,10 +209,20 @@ dnnl::matmul::primitive_desc product(std::int64_t m, std::int64_t n, std::int64_
 }  // namespace
 
 dnnl::convolution_forward::primitive_desc describe_convolution(const ConvolutionProblem& p) {
-  const std::string what =
-      text("a convolution ", p.kh, "x", p.kw, " ", p.ci, "->", p.co, " g", p.groups, " of ",
-           name_of(p.source), "[", p.n, ", ", p.h, ", ", p.w, ", ", p.ci, "]");
-  return ask_onednn(what, [&] { return convolution(p); });
+  return ask_onednn(describe("a convolution", p),
+                    [&] { return convolution(p, dnnl::prop_kind::forward_inference); });
+}
+
+dnnl::convolution_backward_data::primitive_desc describe_data_gradient(
+    const ConvolutionProblem& p) {
+  return ask_onednn(describe("the input gradient of a convolution", p),
+                    [&] { return gradient<dnnl::convolution_backward_data>(p); });
+}
+
+dnnl::convolution_backward_weights::primitive_desc describe_weight_gradient(
+    const ConvolutionProblem& p) {
+  return ask_onednn(describe("the weight gradient of a convolution", p),
+                    [&] { return gradient<dnnl::convolution_backward_weights>(p); });
 }
 
 dnnl::pooling_forward::primitive_desc describe_max_pool(const Shape& x, std::int64_t kernel,

@@ -44,6 +44,12 @@ struct ConvolutionProblem {
 };
 
 dnnl::convolution_forward::primitive_desc describe_convolution(const ConvolutionProblem& problem);
+// The derivatives by x and by w of a convolution in f32; bias and activation are left aside. Output
+// gradients are read, input gradients written with channels last.
+dnnl::convolution_backward_data::primitive_desc describe_data_gradient(
+    const ConvolutionProblem& problem);
+dnnl::convolution_backward_weights::primitive_desc describe_weight_gradient(
+    const ConvolutionProblem& problem);
 
 // Weights f32 in our order, [co, kh, kw, ci / groups], as oneDNN memory.
 dnnl::memory::desc user_weights(const ConvolutionProblem& problem);

@@ -5,6 +5,7 @@
 #include <complex>
 
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/phasor.h"
 #include "kernels/cpu/typed.h"
 
 namespace ptynet::cpu {
@@ -70,6 +71,16 @@ void normalise(const T* counts, const std::uint8_t* mask, std::int64_t n, InputQ
   }
   for (std::int64_t i = 0; mask != nullptr && i < n; ++i) {
     if (mask[i] == 0) store(out[i], 0.0F);
+  }
+}
+
+// A head's channel of pixels [first, last) of to [pixels, c].
+void add_head_gradient(const float* from, const OutputHead& head, std::int64_t first,
+                       std::int64_t last, std::int64_t c, float* to) {
+  if (from == nullptr || head.channel < 0) return;
+  float* channel = to + head.channel;
+  for (std::int64_t pixel = first; pixel < last; ++pixel) {
+    channel[pixel * c] += from[pixel] * head.scale;
   }
 }
 
@@ -150,14 +161,35 @@ void CpuBackend::output_heads(const Array& x, const OutputHead& amplitude_head,
   });
 }
 
+void CpuBackend::output_heads_gradient(const Array& d_amplitude, const Array& d_phase,
+                                       const OutputHead& amplitude_head,
+                                       const OutputHead& phase_head, Array& dx) {
+  const std::int64_t c = dx.shape()[3];
+  const std::int64_t pixels = dx.elements() / c;
+  submit("output_heads_gradient", dx,
+         [=, a = data_or_null<float>(d_amplitude), p = data_or_null<float>(d_phase),
+          out = dx.data<float>()] {
+           for_each_run(pixels, [=](std::int64_t first, std::int64_t last) {
+             std::fill(out + first * c, out + last * c, 0.0F);
+             add_head_gradient(a, amplitude_head, first, last, c, out);
+             add_head_gradient(p, phase_head, first, last, c, out);
+           });
+         });
+}
+
 void CpuBackend::compose_object(const Array& amplitude, const Array& phase, Array& object) {
   submit("compose_object", object,
          [a = amplitude.data<float>(), p = phase.data<float>(), out = object.data<Complex>(),
           count = object.elements()] {
-#pragma omp parallel for
-           for (std::int64_t i = 0; i < count; ++i) {
-             out[i] = {a[i] * std::cos(p[i]), a[i] * std::sin(p[i])};
-           }
+           for_each_run(count, [=](std::int64_t first, std::int64_t last) {
+             auto* parts = reinterpret_cast<float*>(out);
+#pragma omp simd
+             for (std::int64_t i = first; i < last; ++i) {
+               const UnitPhasor u = unit_phasor(p[i]);
+               parts[2 * i] = a[i] * u.cosine;
+               parts[2 * i + 1] = a[i] * u.sine;
+             }
+           });
          });
 }
 

@@ -6,42 +6,63 @@
 
 namespace ptynet::cpu {
 
-void CpuBackend::batch_norm(const Array& x, const BatchNormParameters& p, Array& y) {
-  const std::int64_t c = x.shape()[3];
-  const std::int64_t pixels = x.elements() / std::max<std::int64_t>(c, 1);
-  const float* weight = p.weight.data<float>();
-  const float* bias = p.bias.data<float>();
-  const float* mean = p.running_mean.data<float>();
-  const float* variance = p.running_var.data<float>();
-  Array affine = scratch({2, c}, DType::kF32);
-  with_float_type(x.dtype(), [&](auto type) {
-    using T = decltype(type);
-    const T* in = x.data<T>();
-    T* out = y.data<T>();
-    float* scale = affine.data<float>();
-    submit("batch_norm", y, [=, epsilon = p.epsilon] {
-      float* shift = scale + c;
-      for (std::int64_t i = 0; i < c; ++i) {
-        scale[i] = weight[i] / std::sqrt(variance[i] + epsilon);
-        shift[i] = bias[i] - mean[i] * scale[i];
-      }
-#pragma omp parallel for
-      for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-        for (std::int64_t i = 0; i < c; ++i) {
-          store(out[pixel * c + i], load(in[pixel * c + i]) * scale[i] + shift[i]);
-        }
-      }
-    });
-  });
+namespace {
+
+// An activation whose kind the compiler knows, so that loops over it hold no switch.
+template <ActivationKind Kind>
+struct FixedActivation {
+  float alpha, beta;
+  Activation activation() const { return {Kind, alpha, beta}; }
+};
+
+template <typename Body>
+void with_kind(const Activation& a, Body&& body) {
+  switch (a.kind) {
+    case ActivationKind::kNone:
+      return body(FixedActivation<ActivationKind::kNone>{a.alpha, a.beta});
+    case ActivationKind::kLeakyRelu:
+      return body(FixedActivation<ActivationKind::kLeakyRelu>{a.alpha, a.beta});
+    case ActivationKind::kRelu:
+      return body(FixedActivation<ActivationKind::kRelu>{a.alpha, a.beta});
+    case ActivationKind::kHardtanh:
+      return body(FixedActivation<ActivationKind::kHardtanh>{a.alpha, a.beta});
+    case ActivationKind::kSigmoid:
+      return body(FixedActivation<ActivationKind::kSigmoid>{a.alpha, a.beta});
+    case ActivationKind::kTanh:
+      return body(FixedActivation<ActivationKind::kTanh>{a.alpha, a.beta});
+  }
 }
+
+}  // namespace
 
 void CpuBackend::activation(const Array& x, const Activation& a, Array& y) {
   with_float_type(x.dtype(), [&](auto type) {
     using T = decltype(type);
-    submit("activation", y, [a, in = x.data<T>(), out = y.data<T>(), count = y.elements()] {
-#pragma omp parallel for simd
-      for (std::int64_t i = 0; i < count; ++i) store(out[i], activate(load(in[i]), a));
+    with_kind(a, [&](auto kind) {
+      submit("activation", y, [kind, in = x.data<T>(), out = y.data<T>(), count = y.elements()] {
+        for_each_run(count, [=](std::int64_t first, std::int64_t last) {
+          const Activation fixed = kind.activation();
+#pragma omp simd
+          for (std::int64_t i = first; i < last; ++i) store(out[i], activate(load(in[i]), fixed));
+        });
+      });
     });
+  });
+}
+
+void CpuBackend::activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) {
+  with_kind(a, [&](auto kind) {
+    submit("activation_gradient", dx,
+           [kind, y = out.y.data<float>(), dy = out.dy.data<float>(), to = dx.data<float>(),
+            count = dx.elements()] {
+             for_each_run(count, [=](std::int64_t first, std::int64_t last) {
+               const Activation fixed = kind.activation();
+#pragma omp simd
+               for (std::int64_t i = first; i < last; ++i) {
+                 to[i] = dy[i] * activation_slope(y[i], fixed);
+               }
+             });
+           });
   });
 }
 
@@ -78,6 +99,21 @@ void CpuBackend::concat_channels(std::span<const Array> parts, Array& y) {
         std::memcpy(to, part.data + static_cast<std::size_t>(pixel) * part.bytes, part.bytes);
         to += part.bytes;
       }
+    }
+  });
+}
+
+void CpuBackend::slice_channels(const Array& x, std::int64_t first, Array& y) {
+  const std::size_t element = size_of(x.dtype());
+  const auto from_bytes = static_cast<std::size_t>(x.shape()[3]) * element;  // of one pixel
+  const auto to_bytes = static_cast<std::size_t>(y.shape()[3]) * element;
+  const std::int64_t pixels = y.elements() / y.shape()[3];
+  const char* from = static_cast<const char*>(x.data()) + static_cast<std::size_t>(first) * element;
+  submit("slice_channels", y, [=, to = static_cast<char*>(y.data())] {
+#pragma omp parallel for
+    for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+      const auto place = static_cast<std::size_t>(pixel);
+      std::memcpy(to + place * to_bytes, from + place * from_bytes, to_bytes);
     }
   });
 }

@@ -77,7 +77,7 @@ void CpuBackend::thin_conv2d(const Array& x, const Array& w, const Array& b, con
                              w.shape()[1], o.padding,    o.groups,     o.activation};
   const std::int64_t pixels = thin.n * thin.h * thin.w;
   const auto description = describe_product(thin.planes(), pixels, thin.ci);
-  Array weights = Array::host({thin.planes(), thin.ci}, DType::kF32);
+  Array weights = weight_memory({thin.planes(), thin.ci}, DType::kF32, o.constant_weights);
   Array planes = scratch({thin.planes(), pixels}, DType::kF32);
   Array sums = scratch({thin.n * thin.output_rows(), thin.co * thin.output_columns()}, DType::kF32);
   Array scratchpad = scratch({scratchpad_bytes(description)}, DType::kU8);
@@ -90,9 +90,9 @@ void CpuBackend::thin_conv2d(const Array& x, const Array& w, const Array& b, con
   const auto prepare = [thin, from = w.data<float>(), to = weights.data<float>()] {
     thin.spread_weights(from, to);
   };
-  const auto compute = [thin, product, weights, from = planes.data<float>(),
-                        bias = b.empty() ? nullptr : b.data<float>(), room = sums.data<float>(),
-                        out = y.data<float>()] {
+  const auto compute = [thin, product, kept = o.constant_weights ? weights : Array(),
+                        from = planes.data<float>(), bias = b.empty() ? nullptr : b.data<float>(),
+                        room = sums.data<float>(), out = y.data<float>()] {
     product->run();
     const std::int64_t rows = thin.output_rows();
     const std::int64_t row_values = thin.co * thin.output_columns();

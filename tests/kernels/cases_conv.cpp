@@ -72,14 +72,22 @@ Operands operands_of(const Convolution& operation, const ConvCase& c) {
   const std::int64_t co = c.co / c.groups;
   if (operation.transposed) {
     const Shape y{c.n, rows.outputs(), columns.outputs(), c.co};
-    return {{c.n, c.h, c.w, c.ci}, {c.ci, c.kernel, c.kernel, co}, y,
-            taps * ci,             all_taps * co,                  c.n * c.h * c.w,
+    return {{c.n, c.h, c.w, c.ci},
+            {c.ci, c.kernel, c.kernel, co},
+            y,
+            taps * ci,
+            all_taps * co,
+            c.n * c.h * c.w,
             y.elements() / c.co};
   }
   const Shape y{c.n, (c.h + 2 * c.padding - c.kernel) / c.stride + 1,
                 (c.w + 2 * c.padding - c.kernel) / c.stride + 1, c.co};
-  return {{c.n, c.h, c.w, c.ci}, {c.co, c.kernel, c.kernel, ci}, y,
-          all_taps * ci,         taps * co,                      y.elements() / c.co,
+  return {{c.n, c.h, c.w, c.ci},
+          {c.co, c.kernel, c.kernel, ci},
+          y,
+          all_taps * ci,
+          taps * co,
+          y.elements() / c.co,
           y.elements() / c.co};
 }
 

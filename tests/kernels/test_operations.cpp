@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <complex>
 #include <limits>
 #include <numeric>
@@ -12,17 +13,76 @@ using namespace ptynet::tests;
 
 namespace {
 
-// f32 sums of up to 576 products: a few times sqrt(576) * 2^-24 of the largest output.
-constexpr double kTolerance = 4e-6;
+// Rounding in f32 sums of K terms grows with the root of K. The factor leaves room for another
+// order of summation, and for the roots, exponentials and transforms of libraries.
+constexpr double kRounding = 4;
+constexpr double kUnitRoundoff = 0x1p-24;
+
+double tolerance_of(std::int64_t sum_length) {
+  return kRounding * std::sqrt(static_cast<double>(sum_length)) * kUnitRoundoff;
+}
+
+std::vector<double> numbers_of(const Array& a) {
+  switch (a.dtype()) {
+    case DType::kF64:
+      return {a.data<double>(), a.data<double>() + a.elements()};
+    case DType::kC64: {
+      const auto* parts = static_cast<const float*>(a.data());
+      return {parts, parts + 2 * a.elements()};
+    }
+    default:
+      return {a.data<float>(), a.data<float>() + a.elements()};
+  }
+}
+
+// The largest |found - expected| as a share of the largest |expected|.
+double difference(const Array& found_array, const Array& expected_array) {
+  const std::vector<double> found = numbers_of(found_array);
+  const std::vector<double> expected = numbers_of(expected_array);
+  double worst = 0;
+  double largest = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double off = std::abs(found[i] - expected[i]);
+    worst = std::isnan(off) ? INFINITY : std::max(worst, off);
+    largest = std::max(largest, std::abs(expected[i]));
+  }
+  return worst == 0 ? 0 : worst / largest;
+}
 
 }  // namespace
 
 TEST_CASE("the CPU backend agrees with the reference on every operation") {
-  const auto checked =
-      make_check_backend(make_cpu_backend(2), make_reference_backend(), kTolerance);
+  const auto cpu = make_cpu_backend(2);
+  const auto reference = make_reference_backend();
   for (const OperationCase& c : operation_cases()) {
     INFO(c.name);
-    CHECK_NOTHROW(c.run(*checked));
+    std::vector<Output> found;
+    CHECK_NOTHROW(found = c.run(*cpu));
+    const std::vector<Output> expected = c.run(*reference);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      INFO("output " << i << " " << describe(found[i].value) << ", sums of "
+                     << found[i].sum_length);
+      CHECK(difference(found[i].value, expected[i].value) <= tolerance_of(found[i].sum_length));
+    }
+  }
+}
+
+TEST_CASE("the check backend compares every operation, and leaves what the tested one did") {
+  // The reference against itself is the same to the bit, also where values are updated in place.
+  const auto alike = make_check_backend(make_reference_backend(), make_reference_backend(), 0.0);
+  // No difference is within NaN.
+  const auto strict = make_check_backend(make_reference_backend(), make_reference_backend(),
+                                         std::numeric_limits<double>::quiet_NaN());
+  const auto reference = make_reference_backend();
+  for (const OperationCase& c : operation_cases()) {
+    INFO(c.name);
+    std::vector<Output> found;
+    CHECK_NOTHROW(found = c.run(*alike));
+    const std::vector<Output> expected = c.run(*reference);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      CHECK(difference(found[i].value, expected[i].value) == 0);
+    }
+    CHECK_THROWS_WITH(c.run(*strict), Catch::StartsWith("check of "));
   }
 }
 
@@ -116,6 +176,61 @@ TEST_CASE("a rehearsal asks for the memory of a recording, and computes nothing 
   backend->set_allocator(nullptr);
   replay->run();
   CHECK(*std::max_element(y.data<float>(), y.data<float>() + y.elements()) > 0.0F);
+}
+
+TEST_CASE("a rehearsal leaves what operations update in place as it was") {
+  const Array x = random_array("x", {2, 3, 4, 5});
+  for (const auto& backend :
+       {make_cpu_backend(1), make_reference_backend(),
+        make_check_backend(make_cpu_backend(1), make_reference_backend(), 1e-5)}) {
+    BatchNormParameters p{random_array("w", {5}), random_array("b", {5}), random_array("m", {5}),
+                          random_array("v", {5}, 0.1, 2)};
+    BatchStatistics batch{Array::host({5}, DType::kF32), Array::host({5}, DType::kF32)};
+    Array y = Array::host(x.shape(), DType::kF32);
+    const AdamTensor t{random_array("value", {5}), random_array("gradient", {5}),
+                       random_array("first", {5}), random_array("second", {5}, 0, 1)};
+    Array state = Array::copy_of<double>({1e-3, 4}, {2});
+    Array probe = random_array("probe", {7});
+    const Array updated[] = {p.running_mean,  p.running_var, t.value, t.first_moment,
+                             t.second_moment, state,         probe};
+    std::vector<Array> before;
+    for (const Array& a : updated) before.push_back(a.clone());
+    const auto work = [&] {
+      backend->batch_norm_training(x, p, batch, y);
+      backend->adam({}, {t}, state);
+      backend->keep_power(probe, 3);
+    };
+    backend->rehearse(work);
+    for (std::size_t i = 0; i < before.size(); ++i) CHECK(difference(updated[i], before[i]) == 0);
+    work();
+    for (std::size_t i = 0; i < before.size(); ++i) CHECK(difference(updated[i], before[i]) > 0);
+  }
+}
+
+TEST_CASE("the oracle does not narrow f64 on its way") {
+  const auto backend = make_reference_backend();
+  const double fine = 1 + 1e-12;
+  const Array frames = Array::copy_of<double>({fine, -1, 1e300, INFINITY}, {1, 2, 2});
+  Array y = Array::host({1, 2, 2, 1}, DType::kF64);
+  backend->input_rule(frames, {}, {InputQuantity::kIntensity, InputScale::kNone}, y);
+  CHECK(numbers_of(y) == std::vector<double>{fine, 0, 1e300, 0});
+  Array sums = Array::host({1, 4}, DType::kF64);
+  Array d = Array::host({1, 2, 2}, DType::kF64);
+  const Array predicted = Array::copy_of<double>({1, 1, 1, 1}, {1, 2, 2});
+  backend->intensity_loss(IntensityLoss::kL1, predicted, frames, 1, sums, d);
+  CHECK(sums.data<double>()[1] == 2.0);  // both finite ones are counts
+  CHECK(numbers_of(d) == std::vector<double>{-0.5, 0, -0.5, 0});
+}
+
+TEST_CASE("keeping the power scales it to what is asked, and leaves nothing as nothing") {
+  for (const auto& make : {+[] { return make_cpu_backend(2); }, make_reference_backend}) {
+    Array x = Array::copy_of<float>({1, -2, 2, 4}, {1, 1, 2, 2});
+    make()->keep_power(x, 100);
+    CHECK(numbers_of(x) == std::vector<double>{2, -4, 4, 8});
+    Array dark = Array::zeros({1, 1, 2, 2}, DType::kF32);
+    make()->keep_power(dark, 100);
+    CHECK(numbers_of(dark) == std::vector<double>(4));
+  }
 }
 
 TEST_CASE("the check backend finds a wrong result and names it") {

@@ -1,0 +1,50 @@
+#include "engine/consistency.h"
+
+#include <algorithm>
+
+namespace ptynet {
+
+namespace {
+
+constexpr std::int64_t kFramesAtOnce = 64;
+
+}  // namespace
+
+SharedCanvas::SharedCanvas(Context& context, const Array& probe,
+                           std::vector<io::Position> positions, std::int64_t max_canvas)
+    : positions_(std::move(positions)),
+      empty_(context, probe.shape()[1], probe.shape()[2], probe,
+             {.mode = StitchMode::kProbe, .max_canvas = max_canvas}) {
+  empty_.reserve(positions_);
+}
+
+void SharedCanvas::renew(Trainer& trainer, const Array& frames) {
+  Stitcher stitcher = empty_;
+  for (std::int64_t first = 0; first < frames.shape()[0]; first += kFramesAtOnce) {
+    const std::int64_t n = std::min(kFramesAtOnce, frames.shape()[0] - first);
+    const Array part = frames.slice(first, n);
+    Array amplitude = Array::host(part.shape(), DType::kF32);
+    Array phase = Array::host(part.shape(), DType::kF32);
+    trainer.predict(part, amplitude, phase);
+    const auto position = positions_.begin() + first;
+    stitcher.add(amplitude, phase, {position, position + n});
+  }
+  object_ = stitcher.object();
+}
+
+Array SharedCanvas::cut(const std::vector<std::int64_t>& indices) const {
+  std::vector<io::Position> positions;
+  for (const std::int64_t i : indices) positions.push_back(positions_[static_cast<std::size_t>(i)]);
+  return empty_.cut(object_, positions);
+}
+
+void SharedCanvas::restore(const Array& object) {
+  const Stitcher stitcher = empty_;
+  if (object.dtype() != DType::kC64 || object.shape() != Shape{empty_.rows(), empty_.columns()}) {
+    fail_input("expected the canvas c64[", stitcher.rows(), ", ", stitcher.columns(), "], found ",
+               describe(object));
+  }
+  object_ = object;
+}
+
+}  // namespace ptynet

@@ -1,0 +1,90 @@
+// Pretraining: a network learns patches from simulated diffraction.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "autograd/optimiser.h"
+#include "engine/pattern_source.h"
+#include "engine/reconstruct.h"
+
+namespace ptynet {
+
+// Weight of a patch's pixels in the loss. The detector knows nothing of pixels that no light went
+// through: what a network says there is the mean of what it has seen.
+enum class PatchWeight : std::uint8_t { kNone, kProbe };
+
+struct TrainOptions {
+  std::string architecture;  // name or FILE.json; empty: that of `from`
+  std::string from;          // weights to begin with; empty: initial_state(architecture, seed)
+  // What is simulated. The probe is made from the next three.
+  PatternRecipe recipe;
+  ProbeSource probe;
+  Geometry geometry;
+  std::int64_t frame_px = 0;  // 0: the probe file's, or 128
+
+  EpochPlan epoch;
+  std::int64_t epochs = 60;       // 0: only measure
+  std::optional<double> minutes;  // in the place of epochs
+  double learning_rate = 2e-4;
+  ScheduleKind schedule = ScheduleKind::kCyclic;
+  double half_cycle_epochs = 60;
+  PatchWeight weight = PatchWeight::kProbe;
+  std::uint64_t seed = 1;        // of initial weights and patterns
+  std::int64_t held_out = 256;   // patterns; 0: none
+  std::string output;            // weights; empty: none
+  std::string checkpoint;        // empty: none, but beside the output when interrupted
+  std::int64_t every = 1;        // epochs between checkpoints
+  std::string resume;            // checkpoint to go on from; empty: none
+  std::string log;               // CSV; empty: none
+  std::optional<Device> device;  // empty: the best there is
+  int threads = 0;               // of the CPU; 0: as many as the machine has
+  int pattern_threads = 0;       // 0: as many as `threads`
+  Progress progress;
+  Log tell;     // what the user should know
+  Log warning;  // what the user should check
+};
+
+// Mean squared errors of patches, the phase's in rad^2.
+struct PatchLosses {
+  double amplitude = 0;
+  double phase = 0;
+  double sum() const { return amplitude + phase; }
+};
+
+// By patterns of a series of their own, the same for every run with the same recipe, whatever its
+// seed; the running statistics of batch norms are used.
+struct HeldOutLosses {
+  std::int64_t patterns = 0;
+  PatchLosses plain;
+  PatchLosses weighted;  // by the probe's intensity
+  // What one constant patch scores that has their mean amplitude and phase: below it a network has
+  // learnt something of the frames.
+  PatchLosses mean_plain;
+  PatchLosses mean_weighted;
+};
+
+struct TrainSummary {
+  std::string architecture;
+  std::int64_t parameters = 0;
+  std::int64_t epochs = 0;  // whole ones, with those before a checkpoint
+  std::int64_t steps = 0;
+  std::int64_t patterns = 0;   // seen
+  std::optional<double> loss;  // of the last epoch, as trained; empty: none ran
+  std::optional<HeldOutLosses> held_out;
+  double seconds = 0;         // of training, with those before a checkpoint
+  double waited_seconds = 0;  // of them, for patterns
+  bool interrupted = false;
+  std::string output;
+  std::string checkpoint;
+};
+
+// Trains and writes the weights. With `epochs`, a run that was killed at any moment and goes on
+// from its checkpoint ends with the same bytes, given the same device and number of threads; with
+// `minutes`, how far it comes depends on the machine. A Ctrl-C ends the batch, writes checkpoint
+// and weights, and returns. Throws Error: (input) for options that cannot be, before anything is
+// trained; (runtime) when the loss or the weights are not finite any more.
+TrainSummary train(const TrainOptions& options);
+
+}  // namespace ptynet

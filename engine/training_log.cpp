@@ -1,0 +1,79 @@
+#include "engine/training_log.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <span>
+
+#include "io/bytes.h"
+#include "kernels/error.h"
+
+namespace ptynet {
+
+namespace {
+
+std::string shortest(double value) {
+  if (std::isnan(value)) return "";
+  std::array<char, 32> buffer{};
+  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
+  return {buffer.data(), end};
+}
+
+}  // namespace
+
+TrainingLog::TrainingLog(std::vector<std::string> columns) : columns_(std::move(columns)) {}
+
+void TrainingLog::add(const std::vector<double>& row) {
+  if (row.size() != columns_.size()) {
+    fail_runtime("a row of the log has ", columns_.size(), " values, found ", row.size());
+  }
+  rows_.push_back(row);
+}
+
+double TrainingLog::at(std::size_t row, const std::string& column) const {
+  const auto found = std::find(columns_.begin(), columns_.end(), column);
+  if (found == columns_.end() || row >= rows_.size()) {
+    fail_runtime("the log has no '", column, "' of row ", row);
+  }
+  return rows_[row][static_cast<std::size_t>(found - columns_.begin())];
+}
+
+void TrainingLog::write_csv(const std::filesystem::path& path) const {
+  std::string content;
+  for (const std::string& name : columns_) content += (content.empty() ? "" : ",") + name;
+  content += '\n';
+  for (const std::vector<double>& row : rows_) {
+    for (std::size_t i = 0; i < row.size(); ++i) content += (i > 0 ? "," : "") + shortest(row[i]);
+    content += '\n';
+  }
+  io::PendingFile file(path);
+  file.write(std::as_bytes(std::span(content)));
+  file.commit();
+}
+
+void TrainingLog::put(io::Checkpoint& checkpoint) const {
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    std::vector<double>& column = checkpoint.series[columns_[i]];
+    for (const std::vector<double>& row : rows_) column.push_back(row[i]);
+  }
+}
+
+void TrainingLog::take(const io::Checkpoint& checkpoint) {
+  rows_.clear();
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    const auto found = checkpoint.series.find(columns_[i]);
+    if (found == checkpoint.series.end()) {
+      fail_input("the checkpoint has no history of '", columns_[i], "'");
+    }
+    const std::vector<double>& column = found->second;
+    if (i == 0) rows_.resize(column.size(), std::vector<double>(columns_.size()));
+    if (column.size() != rows_.size()) {
+      fail_input("the checkpoint's history has ", rows_.size(), " epochs of '", columns_[0],
+                 "' and ", column.size(), " of '", columns_[i], "'");
+    }
+    for (std::size_t row = 0; row < column.size(); ++row) rows_[row][i] = column[row];
+  }
+}
+
+}  // namespace ptynet

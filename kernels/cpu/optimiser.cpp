@@ -1,0 +1,84 @@
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "kernels/cpu/cpu_backend.h"
+
+namespace ptynet::cpu {
+
+namespace {
+
+// Values of one tensor that one thread updates at a time.
+struct AdamRun {
+  float* value;
+  const float* gradient;
+  float* first_moment;
+  float* second_moment;
+  std::int64_t count;
+
+  void update(const AdamStep<float>& step) const {
+    float* v = value;
+    const float* g = gradient;
+    float* m = first_moment;
+    float* s = second_moment;
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) step.update(g[i], v[i], m[i], s[i]);
+  }
+};
+
+constexpr std::int64_t kRunValues = 16384;
+
+std::vector<AdamRun> runs_of(const std::vector<AdamTensor>& tensors) {
+  std::vector<AdamRun> runs;
+  for (const AdamTensor& tensor : tensors) {
+    // A recording may write what it holds: an Array's constness is not that of its elements.
+    AdamTensor t = tensor;
+    const std::int64_t count = t.value.elements();
+    for (std::int64_t first = 0; first < count; first += kRunValues) {
+      runs.push_back({t.value.data<float>() + first, t.gradient.data<float>() + first,
+                      t.first_moment.data<float>() + first, t.second_moment.data<float>() + first,
+                      std::min(kRunValues, count - first)});
+    }
+  }
+  return runs;
+}
+
+// The bias corrections in double: 1 - 0.999^step has few digits left in float.
+AdamStep<float> step_of(const AdamOptions& o, double rate, double steps) {
+  AdamStep<float> step{};
+  step.first_share = static_cast<float>(1.0 - o.beta1);
+  step.second_keep = static_cast<float>(o.beta2);
+  step.second_share = static_cast<float>(1.0 - o.beta2);
+  step.epsilon = static_cast<float>(o.epsilon);
+  step.rate = static_cast<float>(rate / (1.0 - std::pow(o.beta1, steps)));
+  step.second_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(o.beta2, steps)));
+  return step;
+}
+
+}  // namespace
+
+void CpuBackend::adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
+                      Array& state) {
+  submit("adam", state, [options, runs = runs_of(tensors), of_step = state.data<double>()] {
+    of_step[1] += 1.0;
+    const AdamStep<float> step = step_of(options, of_step[0], of_step[1]);
+    const auto count = static_cast<std::int64_t>(runs.size());
+    // Runs are of unequal length, and each value is a matter of its own.
+#pragma omp parallel for schedule(dynamic)
+    for (std::int64_t i = 0; i < count; ++i) runs[static_cast<std::size_t>(i)].update(step);
+  });
+}
+
+void CpuBackend::keep_power(Array& x, double power) {
+  submit("keep_power", x, [values = x.data<float>(), count = x.elements(), power] {
+    double found = 0;
+#pragma omp simd reduction(+ : found)
+    for (std::int64_t i = 0; i < count; ++i) found += double{values[i]} * double{values[i]};
+    if (found == 0.0) return;
+    const auto scale = static_cast<float>(std::sqrt(power / found));
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) values[i] *= scale;
+  });
+}
+
+}  // namespace ptynet::cpu

@@ -1,0 +1,84 @@
+#include "tools/training_arguments.h"
+
+#include <limits>
+
+namespace ptynet::tools {
+
+namespace {
+
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+constexpr const char* kGroup = "Stopping and going on";
+
+std::string name_of(ScheduleKind kind) {
+  switch (kind) {
+    case ScheduleKind::kConstant:
+      return "constant";
+    case ScheduleKind::kStep:
+      return "step";
+    case ScheduleKind::kCosine:
+      return "cosine";
+    case ScheduleKind::kCyclic:
+      return "cyclic";
+  }
+  return "";
+}
+
+CLI::Option* add_number(CLI::App& command, const OptionText& what, bool zero, double& value) {
+  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
+  return add_parsed(command, complete, zero ? "a number of 0 or more" : "a number above 0",
+                    [zero, &value](const std::string& found) {
+                      const auto number = parse_number(found);
+                      if (!number || *number < 0 || (!zero && *number == 0)) return false;
+                      value = *number;
+                      return true;
+                    });
+}
+
+}  // namespace
+
+CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& value) {
+  return add_number(command, what, false, value);
+}
+
+CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value) {
+  return add_number(command, what, true, value);
+}
+
+void TrainingArguments::add_to(CLI::App& command) {
+  add_integer(command, {"--batch", "N", "frames of one training step"}, {1, 65536}, batch);
+  add_positive(command, {"--learning-rate", "RATE", "of Adam, at its highest"}, learning_rate);
+  add_choice<ScheduleKind>(
+      command,
+      {"--schedule", "",
+       text("learning rate over the run: halved after 20, 40, 60 and 80 % of the epochs, between a "
+            "tenth and all of it in waves that get lower, falling to 0, or the same (default ",
+            name_of(schedule), ")")},
+      {{"step", ScheduleKind::kStep},
+       {"cyclic", ScheduleKind::kCyclic},
+       {"cosine", ScheduleKind::kCosine},
+       {"constant", ScheduleKind::kConstant}},
+      [this](const ScheduleKind& kind) { schedule = kind; });
+  add_integer(command, {"--seed", "N", "of everything random"}, {0, kNoLimit}, seed);
+}
+
+void CheckpointArguments::add_to(CLI::App& command, const std::string& columns) {
+  add_text(command,
+           {"--checkpoint", "FILE",
+            "write the state of the run there, to go on with --resume (default: only after Ctrl-C, "
+            "beside the output)"},
+           checkpoint)
+      ->group(kGroup);
+  add_integer(command, {"--every", "EPOCHS", "how often --checkpoint is written"}, {1, kNoLimit},
+              every)
+      ->group(kGroup);
+  add_text(command,
+           {"--resume", "FILE", "go on from a checkpoint, with the options the run began with"},
+           resume)
+      ->group(kGroup);
+  add_text(command,
+           {"--log", "FILE.csv", text("one row per epoch: ", columns, "; rewritten every epoch")},
+           log)
+      ->group(kGroup);
+}
+
+}  // namespace ptynet::tools
