@@ -163,13 +163,18 @@ void add_layer(ptynet::Backend& backend, const Layer& layer, std::int64_t batch,
   totals.gflop += layer.count * gflop;
 }
 
+// Of the fastest round: what the machine can do.
 double best_gflops(ptynet::Backend& backend, int rounds) {
   const Layer layer{1, false, 32, 256, 256, 3, 1, 1, 1};
   const Array x = filled(backend, "x", {4, 32, 32, 256});
   const Array w = filled(backend, "w", {256, 3, 3, 256});
   Array y = filled(backend, "y", x.shape());
   const auto replay = backend.record([&] { backend.conv2d(x, w, {}, {1, 1, 1, {}, true}, y); });
-  return layer.gflop(4) / timed(*replay, rounds).front();
+  double best = 0;
+  for (int i = 0; i < 3 * rounds; ++i) {
+    best = std::max(best, layer.gflop(4) / replay->time_steps().front());
+  }
+  return best;
 }
 
 }  // namespace

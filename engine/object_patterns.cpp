@@ -92,6 +92,14 @@ void paint(const Leaf& leaf, PatternCanvas& canvas) {
 void place(Leaf& leaf, double margin, const PatternCanvas& canvas, Draw& draw) {
   leaf.row = draw.between(-margin, static_cast<double>(canvas.rows) + margin);
   leaf.column = draw.between(-margin, static_cast<double>(canvas.columns) + margin);
+}
+
+bool near(const Leaf& leaf, double reach, const PatternCanvas& canvas) {
+  return leaf.row > -reach && leaf.row < static_cast<double>(canvas.rows) + reach &&
+         leaf.column > -reach && leaf.column < static_cast<double>(canvas.columns) + reach;
+}
+
+void turn(Leaf& leaf, Draw& draw) {
   const double angle = draw.between(0, kPi);
   leaf.cosine = std::cos(angle);
   leaf.sine = std::sin(angle);
@@ -138,6 +146,8 @@ void draw_dead_leaves(const CounterRandom& random, PatternCanvas& canvas) {
     Leaf leaf;
     place(leaf, margin, canvas, draw);
     const double radius = 1 / std::sqrt(steep - draw.uniform() * (steep - flat));
+    if (!near(leaf, std::numbers::sqrt2 * radius, canvas)) continue;
+    turn(leaf, draw);
     const double kind = draw.uniform();
     leaf.box = kind >= 0.75;
     // Of the disc's area: half are discs, a quarter ellipses, a quarter rectangles.
@@ -191,6 +201,8 @@ void draw_cells(const CounterRandom& random, PatternCanvas& canvas) {
     Leaf cell;
     place(cell, margin, canvas, draw);
     const double radius = draw.between(low, high);
+    if (!near(cell, std::numbers::sqrt2 * radius, canvas)) continue;
+    turn(cell, draw);
     const double stretch = std::sqrt(draw.between(1, 2));
     const auto part = [&](double share, double value) {
       cell.a = radius * stretch * share;

@@ -1,7 +1,5 @@
 #include "engine/reconstruct.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -14,6 +12,7 @@
 #include "engine/frame_prefetch.h"
 #include "engine/load_architecture.h"
 #include "engine/residual.h"
+#include "engine/thread_scope.h"
 #include "engine/version.h"
 #include "io/bytes.h"
 #include "io/datasets.h"
@@ -32,20 +31,6 @@ namespace fs = std::filesystem;
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
-
-// Gives the loops of the job as many threads as its backend has, and the caller's own back.
-class ThreadScope {
- public:
-  explicit ThreadScope(int threads) : before_(omp_get_max_threads()) {
-    if (threads > 0) omp_set_num_threads(threads);
-  }
-  ~ThreadScope() { omp_set_num_threads(before_); }
-  ThreadScope(const ThreadScope&) = delete;
-  ThreadScope& operator=(const ThreadScope&) = delete;
-
- private:
-  int before_;
-};
 
 // The stitched object's R beside what trivial predictions reach, in one line.
 std::string verdict_of(const ReconstructSummary& s) {

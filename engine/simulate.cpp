@@ -337,10 +337,10 @@ SimulateSummary Simulation::run() {
   }
   // Everything lies on the disk; the names are given last.
   if (pictures) {
-    pictures->commit();
-    for (const auto& path : pictures->paths()) summary_.pictures.push_back(path.string());
     const std::string frame = (std::filesystem::path(o.png) / "frame.png").string();
     draw_frame(frame);
+    pictures->commit();
+    for (const auto& path : pictures->paths()) summary_.pictures.push_back(path.string());
     summary_.pictures.push_back(frame);
   }
   if (truth_writer) truth_writer->commit();

@@ -9,7 +9,6 @@
 #include <thread>
 #include <utility>
 
-#include "engine/interrupt.h"
 #include "engine/load_architecture.h"
 #include "engine/training_checkpoint.h"
 #include "engine/training_log.h"
@@ -49,10 +48,12 @@ const TrainOptions& checked(const TrainOptions& o) {
     fail_input("expected a learning rate and a half cycle above 0, found ", o.learning_rate,
                " and ", o.half_cycle_epochs);
   }
-  const std::vector<std::filesystem::path> inputs{o.from, o.architecture,
-                                                  io::parse_dataset_name(o.probe.file + " ").path};
+  std::vector<std::filesystem::path> inputs{o.from, o.architecture};
+  if (!o.probe.file.empty()) inputs.push_back(io::parse_dataset_name(o.probe.file).path);
   for (const std::string* output : {&o.output, &o.checkpoint, &o.log}) {
-    if (!output->empty()) io::expect_no_input(*output, inputs);
+    if (output->empty()) continue;
+    io::expect_no_input(*output, inputs);
+    const io::PendingFile place(*output);  // before an hour of training, not after it
   }
   return o;
 }
@@ -115,6 +116,7 @@ class Training {
   void resume();
   void train_steps();
   void one_step(PatternSource& source);
+  [[noreturn]] void stop_here();
   void end_epoch(bool whole);
   HeldOutLosses measure();
   void write_checkpoint();
@@ -351,6 +353,7 @@ void Training::one_step(PatternSource& source) {
 void Training::end_epoch(bool whole) {
   const auto batches = static_cast<double>(options_.epoch.batches());
   const double n = sums_.patterns;
+  const double seconds_of_epoch = seconds_since(epoch_start_);
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   summary_.loss = sums_.loss / n;
   summary_.held_out.reset();
@@ -358,7 +361,7 @@ void Training::end_epoch(bool whole) {
   const auto& held_out = summary_.held_out;
   log_.add({static_cast<double>(steps_) / batches, sums_.loss / n, sums_.amplitude / n,
             sums_.phase / n, held_out ? held_out->plain.sum() : kNone,
-            held_out ? held_out->weighted.sum() : kNone, rate_, seconds_since(epoch_start_)});
+            held_out ? held_out->weighted.sum() : kNone, rate_, seconds_of_epoch});
   if (!options_.log.empty()) log_.write_csv(options_.log);
   if (options_.tell) {
     options_.tell(text("epoch ", static_cast<double>(steps_) / batches, ": loss ", sums_.loss / n,
@@ -373,8 +376,7 @@ void Training::end_epoch(bool whole) {
 }
 
 void Training::train_steps() {
-  const InterruptGuard guard;
-  const bool on_cpu = trainer_->context().device().type == DeviceType::kCpu;
+  const bool on_cpu = trainer_->context().device().kind == DeviceKind::kCpu;
   const int cores = options_.threads > 0
                         ? options_.threads
                         : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
@@ -386,20 +388,26 @@ void Training::train_steps() {
   const std::int64_t batches = options_.epoch.batches();
   epoch_start_ -=
       std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(sums_.seconds));
-  while (!finished() && !summary_.interrupted) {
+  while (!finished()) {
     one_step(source);
     if (options_.progress) {
       options_.progress(text("epoch ", (steps_ - 1) / batches + 1),
                         static_cast<std::int64_t>(sums_.patterns), options_.epoch.patterns);
     }
     if (steps_ % batches == 0) end_epoch(true);
-    summary_.interrupted = InterruptGuard::requested();
+    if (options_.stop && options_.stop()) stop_here();
   }
-  if (summary_.interrupted) {
-    if (!options_.output.empty() || !options_.checkpoint.empty()) write_checkpoint();
-  } else if (sums_.patterns > 0) {
-    end_epoch(false);
+  if (sums_.patterns > 0) end_epoch(false);
+}
+
+void Training::stop_here() {
+  if (options_.output.empty() && options_.checkpoint.empty()) {
+    fail_runtime("stopped after ", steps_, " batches; nothing was written, as no --output or ",
+                 "--checkpoint says where");
   }
+  write_checkpoint();
+  fail_runtime("stopped after ", steps_, " batches (epoch ", epoch() + 1, "); go on with --resume ",
+               checkpoint_written_);
 }
 
 TrainSummary Training::run() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -34,16 +35,16 @@ struct TrainOptions {
   std::uint64_t seed = 1;        // of initial weights and patterns
   std::int64_t held_out = 256;   // patterns; 0: none
   std::string output;            // weights; empty: none
-  std::string checkpoint;        // empty: none, but beside the output when interrupted
+  std::string checkpoint;        // empty: only when stopped, as <output>.checkpoint
   std::int64_t every = 1;        // epochs between checkpoints
   std::string resume;            // checkpoint to go on from; empty: none
   std::string log;               // CSV; empty: none
   std::optional<Device> device;  // empty: the best there is
   int threads = 0;               // of the CPU; 0: as many as the machine has
   int pattern_threads = 0;       // 0: as many as `threads`
-  Progress progress;
-  Log tell;     // what the user should know
-  Log warning;  // what the user should check
+  Progress progress;             // patterns of the epoch
+  Log tell;                      // what the user should know
+  std::function<bool()> stop;    // asked after every batch
 };
 
 // Mean squared errors of patches, the phase's in rad^2.
@@ -75,16 +76,16 @@ struct TrainSummary {
   std::optional<HeldOutLosses> held_out;
   double seconds = 0;         // of training, with those before a checkpoint
   double waited_seconds = 0;  // of them, for patterns
-  bool interrupted = false;
   std::string output;
   std::string checkpoint;
 };
 
 // Trains and writes the weights. With `epochs`, a run that was killed at any moment and goes on
 // from its checkpoint ends with the same bytes, given the same device and number of threads; with
-// `minutes`, how far it comes depends on the machine. A Ctrl-C ends the batch, writes checkpoint
-// and weights, and returns. Throws Error: (input) for options that cannot be, before anything is
-// trained; (runtime) when the loss or the weights are not finite any more.
+// `minutes`, how far it comes depends on the machine. Everything that is cheap to know is checked
+// first. Throws Error: (input) for options that cannot be; (runtime) when the loss or the weights
+// are not finite any more, naming epoch, batch and the last good checkpoint, and when `stop` said
+// so, naming the checkpoint to resume; `output` is then not written.
 TrainSummary train(const TrainOptions& options);
 
 }  // namespace ptynet

@@ -155,18 +155,20 @@ Checkpoint read_checkpoint(const std::filesystem::path& path, const std::string&
 
 void expect_same_options(const std::filesystem::path& path, const Checkpoint& checkpoint,
                          const std::map<std::string, std::string>& options) {
-  const auto shown = [](const std::map<std::string, std::string>& from, const std::string& name) {
+  const auto value_in = [](const std::map<std::string, std::string>& from,
+                           const std::string& name) {
     const auto found = from.find(name);
-    return found == from.end() || found->second.empty() ? "none" : printable(found->second);
+    return found == from.end() || found->second.empty() ? std::string("none") : found->second;
   };
   std::map<std::string, std::string> all = options;
   all.insert(checkpoint.options.begin(), checkpoint.options.end());
   for (const auto& [name, value] : all) {
-    const std::string before = shown(checkpoint.options, name);
-    const std::string now = shown(options, name);
+    const std::string before = value_in(checkpoint.options, name);
+    const std::string now = value_in(options, name);
     if (before == now) continue;
-    fail_input(path.string(), ": the run of this checkpoint had ", name, " ", before,
-               ", this one has ", now, ": resume it with what it began with");
+    fail_input(path.string(), ": the run of this checkpoint had ", printable(name), " ",
+               printable(before), ", this one has ", printable(now),
+               ": resume it with what it began with");
   }
 }
 

@@ -57,7 +57,7 @@ void write_detector(Hdf5Writer& file, const CxiHeader& header) {
   write_number(file, kDetector + "/y_pixel_size", row_m);
   // Columns of the matrix: the steps to the next row and to the next column, (x, y, z).
   file.write(kDetector + "/basis_vectors", numbers({0, -column_m, -row_m, 0, 0, 0}, {3, 2}));
-  // Of the first pixel; the beam meets the middle of pixel N / 2.
+  // Outer corner of the first pixel; the beam meets the middle of pixel N / 2.
   const double across = (std::floor(static_cast<double>(header.width) / 2) + 0.5) * column_m;
   const double up = (std::floor(static_cast<double>(header.height) / 2) + 0.5) * row_m;
   file.write(kDetector + "/corner_position", numbers({across, up, header.distance_m}, {3}));

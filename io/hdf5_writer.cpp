@@ -36,6 +36,13 @@ Hdf5HandlePtr with_parent_groups() {
   return properties;
 }
 
+// Of datasets and groups: the same content gives the same bytes, so nothing carries a time.
+Hdf5HandlePtr without_times(hid_t kind) {
+  Hdf5HandlePtr properties = hold(H5Pcreate(kind));
+  H5Pset_obj_track_times(properties->id(), false);
+  return properties;
+}
+
 Hdf5HandlePtr string_type(const std::string& value) {
   Hdf5HandlePtr type = hold(H5Tcopy(H5T_C_S1));
   H5Tset_size(type->id(), std::max<std::size_t>(value.size(), 1));
@@ -98,8 +105,9 @@ void Hdf5Writer::group(const std::string& name) {
   open();
   reserve(0);
   const Hdf5HandlePtr links = with_parent_groups();
+  const Hdf5HandlePtr properties = without_times(H5P_GROUP_CREATE);
   const Hdf5HandlePtr made =
-      hold(H5Gcreate2(handle_->id(), name.c_str(), links->id(), H5P_DEFAULT, H5P_DEFAULT));
+      hold(H5Gcreate2(handle_->id(), name.c_str(), links->id(), properties->id(), H5P_DEFAULT));
   if (!made) fail("make group", name);
 }
 
@@ -110,8 +118,9 @@ void Hdf5Writer::write_raw(const std::string& name, std::int64_t file_type,
   reserve(product(shape).value_or(0) * static_cast<std::int64_t>(H5Tget_size(memory_type_id)));
   const Hdf5HandlePtr space = dataspace(shape);
   const Hdf5HandlePtr links = with_parent_groups();
+  const Hdf5HandlePtr properties = without_times(H5P_DATASET_CREATE);
   const Hdf5HandlePtr dataset = hold(H5Dcreate2(handle_->id(), name.c_str(), file_type, space->id(),
-                                                links->id(), H5P_DEFAULT, H5P_DEFAULT));
+                                                links->id(), properties->id(), H5P_DEFAULT));
   if (!dataset) fail("make dataset", name);
   const bool nothing = std::find(shape.begin(), shape.end(), 0) != shape.end();
   if (!nothing &&
@@ -159,7 +168,7 @@ void Hdf5Writer::create_growable(const std::string& name, const Shape& row, DTyp
   reserve(0);
   const int rank = static_cast<int>(now.size());
   const Hdf5HandlePtr space = hold(H5Screate_simple(rank, now.data(), limit.data()));
-  const Hdf5HandlePtr layout = hold(H5Pcreate(H5P_DATASET_CREATE));
+  const Hdf5HandlePtr layout = without_times(H5P_DATASET_CREATE);
   H5Pset_chunk(layout->id(), rank, chunk.data());
   if (deflate_level > 0) {
     H5Pset_shuffle(layout->id());

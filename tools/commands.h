@@ -8,6 +8,8 @@ namespace ptynet::tools {
 
 // `command_line` is what the user typed, for the result file.
 void add_reconstruct(CLI::App& program, const std::string& command_line);
+void add_finetune(CLI::App& program, const std::string& command_line);
+void add_train(CLI::App& program);
 void add_convert(CLI::App& program);
 void add_info(CLI::App& program);
 void add_bench(CLI::App& program);

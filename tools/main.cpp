@@ -54,6 +54,8 @@ int run(int argc, char** argv) {
       "on stderr.");
   const std::string typed = command_line(argc, argv);
   add_reconstruct(program, typed);
+  add_finetune(program, typed);
+  add_train(program);
   add_convert(program);
   add_info(program);
   add_bench(program);

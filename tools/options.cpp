@@ -105,11 +105,11 @@ CLI::Option* add_positive(CLI::App& command, const OptionText& what, std::option
   });
 }
 
-void DeviceArguments::add_to(CLI::App& command) {
+void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads) {
   add_parsed(command,
              {"--device", "auto|cpu|cuda[:N]",
               "where to compute; auto takes a usable GPU, else the CPU (default auto)"},
-             "auto, cpu, cuda or cuda:N", [this](const std::string& found) {
+             "auto, cpu, cuda or cuda:N", [&device](const std::string& found) {
                if (found == "auto") {
                  device.reset();
                } else {
@@ -117,14 +117,28 @@ void DeviceArguments::add_to(CLI::App& command) {
                }
                return true;
              });
+  add_integer(command, {"--threads", "N", "threads of the CPU; 0: as many as the machine has"},
+              {0, 4096}, threads);
+}
+
+CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value) {
+  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
+  return add_parsed(command, complete, "a number of 0 or more", [&value](const std::string& found) {
+    const auto number = parse_number(found);
+    if (!number || *number < 0) return false;
+    value = *number;
+    return true;
+  });
+}
+
+void DeviceArguments::add_to(CLI::App& command) {
+  add_device_and_threads(command, device, threads);
   add_choice<Precision>(command,
                         {"--precision", "",
                          "of the network's operands; sums stay in fp32, and bf16 needs hardware "
                          "that has it (default fp32)"},
                         {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}},
                         [this](const Precision& found) { precision = found; });
-  add_integer(command, {"--threads", "N", "threads of the CPU; 0: as many as the machine has"},
-              {0, 4096}, threads);
 }
 
 }  // namespace ptynet::tools

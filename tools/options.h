@@ -41,6 +41,9 @@ CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange
 // A finite number above 0.
 CLI::Option* add_positive(CLI::App& command, const OptionText& what, std::optional<double>& value);
 
+// A finite number of 0 or more; the value it has when added is the default.
+CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value);
+
 // One of the names; the form becomes "a|b|c".
 template <typename T>
 CLI::Option* add_choice(CLI::App& command, OptionText what,
@@ -62,7 +65,10 @@ CLI::Option* add_choice(CLI::App& command, OptionText what,
   });
 }
 
-// --device, --precision and --threads, of every command that computes.
+// --device and --threads, of every command that computes.
+void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads);
+
+// Those and --precision, of every command that only predicts.
 struct DeviceArguments {
   std::optional<Device> device;  // empty: the best there is
   Precision precision = Precision::kFp32;

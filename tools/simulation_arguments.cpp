@@ -31,16 +31,6 @@ std::optional<std::array<double, 2>> parse_range(std::string_view text) {
   return std::array{*low, *high};
 }
 
-CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value) {
-  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
-  return add_parsed(command, complete, "a number of 0 or more", [&value](const std::string& found) {
-    const auto number = parse_number(found);
-    if (!number || *number < 0) return false;
-    value = *number;
-    return true;
-  });
-}
-
 void add_seed(CLI::App& command, std::uint64_t& seed) {
   add_parsed(
       command,

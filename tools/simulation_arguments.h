@@ -48,7 +48,4 @@ void add_seed(CLI::App& command, std::uint64_t& seed);
 // "A:B" of numbers with A <= B.
 std::optional<std::array<double, 2>> parse_range(std::string_view text);
 
-// A number of 0 or more.
-CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value);
-
 }  // namespace ptynet::tools

@@ -23,25 +23,16 @@ std::string name_of(ScheduleKind kind) {
   return "";
 }
 
-CLI::Option* add_number(CLI::App& command, const OptionText& what, bool zero, double& value) {
-  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
-  return add_parsed(command, complete, zero ? "a number of 0 or more" : "a number above 0",
-                    [zero, &value](const std::string& found) {
-                      const auto number = parse_number(found);
-                      if (!number || *number < 0 || (!zero && *number == 0)) return false;
-                      value = *number;
-                      return true;
-                    });
-}
-
 }  // namespace
 
 CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& value) {
-  return add_number(command, what, false, value);
-}
-
-CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value) {
-  return add_number(command, what, true, value);
+  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
+  return add_parsed(command, complete, "a number above 0", [&value](const std::string& found) {
+    const auto number = parse_number(found);
+    if (!number || !(*number > 0)) return false;
+    value = *number;
+    return true;
+  });
 }
 
 void TrainingArguments::add_to(CLI::App& command) {

@@ -33,7 +33,5 @@ struct CheckpointArguments {
 
 // Like add_positive() for a value with a default, which the description ends with.
 CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& value);
-// A finite number of 0 or more, with its default.
-CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value);
 
 }  // namespace ptynet::tools

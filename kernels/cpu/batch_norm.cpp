@@ -250,10 +250,18 @@ void CpuBackend::batch_norm_training(const Array& x, BatchNormParameters& p, Bat
   Array sums = scratch({parts, 4, pixels.c}, DType::kF64);
   Array room = scratch({parts + 1, 3, pixels.c}, DType::kF32);
   const Partial partial{sums.data<double>(), room.data<float>(), pixels.c};
-  const BatchChannels channels{
-      p.weight.data<float>(),      p.bias.data<float>(),     p.running_mean.data<float>(),
-      p.running_var.data<float>(), batch.mean.data<float>(), batch.inverse_std.data<float>(),
-      partial.block_room(parts),   double{p.epsilon},        double{p.momentum}};
+  float* shared = partial.block_room(parts);
+  BatchChannels channels{};
+  channels.weight = p.weight.data<float>();
+  channels.bias = p.bias.data<float>();
+  channels.running_mean = p.running_mean.data<float>();
+  channels.running_var = p.running_var.data<float>();
+  channels.mean = batch.mean.data<float>();
+  channels.inverse_std = batch.inverse_std.data<float>();
+  channels.scale = shared;
+  channels.shift = shared + pixels.c;
+  channels.epsilon = double{p.epsilon};
+  channels.momentum = double{p.momentum};
   submit("batch_norm_training", y, [=, in = x.data<float>(), out = y.data<float>()] {
 #pragma omp parallel
     {

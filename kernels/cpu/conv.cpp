@@ -97,6 +97,15 @@ struct PhaseSpread {
   }
 };
 
+// Images that go through the places together: as many as stay in the second-level cache on their
+// way to y, and divide the batch.
+std::int64_t images_at_once(std::int64_t n, std::int64_t image_bytes) {
+  constexpr std::int64_t kCacheBytes = std::int64_t{2} << 20;
+  std::int64_t images = n;
+  while (images > 1 && (images * image_bytes > kCacheBytes || n % images != 0)) --images;
+  return images;
+}
+
 }  // namespace
 
 std::size_t CpuBackend::conv2d_workspace(const Array& x, const Array& w, const ConvOptions& o) {
@@ -106,12 +115,39 @@ std::size_t CpuBackend::conv2d_workspace(const Array& x, const Array& w, const C
   return static_cast<std::size_t>(scratchpad_bytes(describe_convolution(problem)));
 }
 
-void CpuBackend::convolve(const ConvolutionProblem& problem, const Convolution& c) {
+void CpuBackend::convolve(ConvolutionProblem problem, const Convolution& c) {
+  problem.n /= c.pieces;
+  std::vector<BoundPrimitive> pieces;
+  if (c.backward) {
+    const auto description = describe_data_gradient(problem);
+    auto primitive = BoundPrimitive::of<dnnl::convolution_backward_data>(description);
+    primitive.bind(DNNL_ARG_DIFF_DST, description.diff_dst_desc(), c.x);
+    primitive.bind(DNNL_ARG_DIFF_SRC, description.diff_src_desc(), c.y);
+    pieces.push_back(std::move(primitive));
+    return submit_convolution(problem, c, description, std::move(pieces));
+  }
+  const auto description = describe_convolution(problem);
+  const auto* x = static_cast<const char*>(c.x);
+  for (std::int64_t piece = 0; piece < c.pieces; ++piece) {
+    auto primitive = BoundPrimitive::of<dnnl::convolution_forward>(description);
+    primitive.bind(DNNL_ARG_SRC, description.src_desc(), x);
+    if (problem.bias) primitive.bind(DNNL_ARG_BIAS, description.bias_desc(), c.bias);
+    primitive.bind(DNNL_ARG_DST, description.dst_desc(), c.y);
+    pieces.push_back(std::move(primitive));
+    x += description.src_desc().get_size();
+  }
+  submit_convolution(problem, c, description, std::move(pieces));
+}
+
+template <typename Description>
+void CpuBackend::submit_convolution(const ConvolutionProblem& problem, const Convolution& c,
+                                    const Description& description,
+                                    std::vector<BoundPrimitive> pieces) {
   struct Primitives {
-    BoundPrimitive reorder, convolution;
+    BoundPrimitive reorder;
+    std::vector<BoundPrimitive> pieces;
     Array kept;
   };
-  const auto description = describe_convolution(problem);
   const dnnl::memory::desc ordered = description.weights_desc();
   const auto ordering = describe_reorder(user_weights(problem), ordered);
   const auto bytes = static_cast<std::int64_t>(ordered.get_size());
@@ -124,20 +160,21 @@ void CpuBackend::convolve(const ConvolutionProblem& problem, const Convolution& 
   step->reorder.bind(DNNL_ARG_FROM, user_weights(problem), c.weights);
   step->reorder.bind(DNNL_ARG_TO, ordered, packed.data());
   step->reorder.bind(DNNL_ARG_SCRATCHPAD, ordering.scratchpad_desc(), ordering_scratchpad.data());
-  step->convolution = BoundPrimitive::of<dnnl::convolution_forward>(description);
-  step->convolution.bind(DNNL_ARG_SRC, description.src_desc(), c.x);
-  step->convolution.bind(DNNL_ARG_WEIGHTS, ordered, packed.data());
-  if (problem.bias) step->convolution.bind(DNNL_ARG_BIAS, description.bias_desc(), c.bias);
-  step->convolution.bind(DNNL_ARG_DST, description.dst_desc(), c.y);
-  step->convolution.bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad.data());
+  step->pieces = std::move(pieces);
+  for (BoundPrimitive& piece : step->pieces) {
+    piece.bind(DNNL_ARG_WEIGHTS, ordered, packed.data());
+    piece.bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad.data());
+  }
 
   const auto prepare = [step, before = c.before] {
     if (before) before();
     step->reorder.run();
   };
   const auto compute = [step, after = c.after] {
-    step->convolution.run();
-    if (after) after();
+    for (std::size_t piece = 0; piece < step->pieces.size(); ++piece) {
+      step->pieces[piece].run();
+      if (after) after(static_cast<std::int64_t>(piece));
+    }
   };
   submit_prepared(convolution_name(c.kind, problem, description.impl_info_str()), c.shown,
                   c.constant_weights, prepare, compute);
@@ -152,19 +189,24 @@ void CpuBackend::conv2d(const Array& x, const Array& w, const Array& b, const Co
   problem.bias = !b.empty();
   problem.activation = o.activation;
   problem.groups = groups_to_run(problem.ci, problem.co, o.groups);
-  Convolution c{"conv2d", y, x.data(), w.data<float>(), nullptr, y.data(), o.constant_weights};
+  Convolution c{"conv2d",        false,   y,        x.data(),
+                w.data<float>(), nullptr, y.data(), o.constant_weights};
   if (problem.bias) c.bias = b.data<float>();
-  Array weights;
-  if (problem.groups != o.groups) {
-    weights = weight_memory({problem.co, problem.kh, problem.kw, problem.ci}, DType::kF32,
-                            o.constant_weights);
-    const WeightShape shape = shape_of(w, o.groups);
-    c.before = [shape, from = c.weights, to = weights.data<float>()] {
-      ungroup_weights(shape, from, to);
-    };
-    c.weights = weights.data<float>();
-  }
+  const Array dense = ungrouped(problem, shape_of(w, o.groups), c);
   convolve(problem, c);
+}
+
+// Where the problem has fewer groups than the weights, `c` gets them with zeros, in this memory.
+Array CpuBackend::ungrouped(const ConvolutionProblem& problem, const WeightShape& shape,
+                            Convolution& c) {
+  if (problem.groups == shape.groups) return {};
+  Array dense =
+      weight_memory({shape.co, shape.kh, shape.kw, shape.ci}, DType::kF32, c.constant_weights);
+  c.before = [shape, from = c.weights, to = dense.data<float>()] {
+    ungroup_weights(shape, from, to);
+  };
+  c.weights = dense.data<float>();
+  return dense;
 }
 
 void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b,
@@ -179,7 +221,10 @@ void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b
   Array weights = weight_memory({channels, rows.taps(), columns.taps(), phases.ci / parts},
                                 DType::kF32, o.constant_weights);
   Array bias = b.empty() ? Array() : weight_memory({channels}, DType::kF32, o.constant_weights);
-  Array places = scratch({x.shape()[0], rows.places(), columns.places(), channels}, y.dtype());
+  const std::int64_t element_bytes = static_cast<std::int64_t>(size_of(y.dtype()));
+  const std::int64_t image_bytes = rows.places() * columns.places() * channels * element_bytes;
+  const std::int64_t images = images_at_once(x.shape()[0], image_bytes);
+  Array places = scratch({images, rows.places(), columns.places(), channels}, y.dtype());
 
   ConvolutionProblem problem = problem_of(x, weights, o);
   problem.stride = 1;
@@ -188,8 +233,9 @@ void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b
   problem.target = y.dtype();
   problem.bias = !b.empty();
   problem.activation = o.activation;
-  Convolution c{"conv_transpose2d", y, x.data(), weights.data<float>(), nullptr, places.data(),
-                o.constant_weights};
+  Convolution c{
+      "conv_transpose2d", false, y, x.data(), weights.data<float>(), nullptr, places.data(),
+      o.constant_weights};
   if (problem.bias) c.bias = bias.data<float>();
   c.before = [phases, from = w.data<float>(), to = weights.data<float>(),
               bias_from = b.empty() ? nullptr : b.data<float>(),
@@ -197,9 +243,14 @@ void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b
     phases.pack(from, to);
     if (bias_from != nullptr) phases.pack_bias(bias_from, bias_to);
   };
-  const PhaseSpread spread{rows, columns, problem.n, parts, phases.co};
-  c.after = [spread, from = places.data(), to = y.data(), bytes = size_of(y.dtype()),
-             kept = o.constant_weights ? bias : Array()] { spread.run(from, to, bytes); };
+  c.pieces = problem.n / images;
+  const PhaseSpread spread{rows, columns, images, parts, phases.co};
+  c.after = [spread, from = places.data(), to = static_cast<char*>(y.data()),
+             piece_bytes = y.bytes() / static_cast<std::size_t>(c.pieces),
+             bytes = size_of(y.dtype()),
+             kept = o.constant_weights ? bias : Array()](std::int64_t piece) {
+    spread.run(from, to + static_cast<std::size_t>(piece) * piece_bytes, bytes);
+  };
   convolve(problem, c);
 }
 

@@ -12,6 +12,7 @@ namespace ptynet::cpu {
 // A convolution by oneDNN and what surrounds it in its step.
 struct CpuBackend::Convolution {
   std::string_view kind;
+  bool backward;  // x is an output's gradient and y the input's
   const Array& shown;
   const void* x;
   const float* weights;  // [co, kh, kw, ci / groups] of the problem; read at each run, or once
@@ -19,7 +20,9 @@ struct CpuBackend::Convolution {
   void* y;
   bool constant_weights;
   Step before = {};  // makes the weights, if they are not simply there
-  Step after = {};   // what y needs yet
+  // The batch goes in equal pieces, each to the same y, of which after(piece) makes use.
+  std::int64_t pieces = 1;
+  std::function<void(std::int64_t)> after = {};
 };
 
 ConvolutionProblem problem_of(const Array& x, const Array& w, const ConvOptions& o);

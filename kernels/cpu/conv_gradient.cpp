@@ -144,53 +144,25 @@ Array CpuBackend::sum_gradient(const OutputGradient& out, const Activation& a, b
   return dz;
 }
 
-void CpuBackend::data_gradient(const ConvolutionProblem& problem, const Array& w,
-                               std::int64_t groups, const Array& dz, Array& dx) {
-  const auto description = describe_data_gradient(problem);
-  const dnnl::memory::desc ordered = description.weights_desc();
-  const auto ordering = describe_reorder(user_weights(problem), ordered);
-  Array packed = scratch({static_cast<std::int64_t>(ordered.get_size())}, DType::kU8);
-  Array ordering_scratchpad = scratch({scratchpad_bytes(ordering)}, DType::kU8);
-  Array scratchpad = scratch({scratchpad_bytes(description)}, DType::kU8);
-  const WeightShape shape = shape_of(w, groups);
-  Array dense;
-  if (problem.groups != groups) {
-    dense = scratch({shape.co, shape.kh, shape.kw, shape.ci}, DType::kF32);
-  }
-  auto reorder = std::make_shared<BoundPrimitive>(BoundPrimitive::of<dnnl::reorder>(ordering));
-  reorder->bind(DNNL_ARG_FROM, user_weights(problem), dense.empty() ? w.data() : dense.data());
-  reorder->bind(DNNL_ARG_TO, ordered, packed.data());
-  reorder->bind(DNNL_ARG_SCRATCHPAD, ordering.scratchpad_desc(), ordering_scratchpad.data());
-  auto gradient = std::make_shared<BoundPrimitive>(
-      BoundPrimitive::of<dnnl::convolution_backward_data>(description));
-  gradient->bind(DNNL_ARG_DIFF_DST, description.diff_dst_desc(), dz.data());
-  gradient->bind(DNNL_ARG_WEIGHTS, ordered, packed.data());
-  gradient->bind(DNNL_ARG_DIFF_SRC, description.diff_src_desc(), dx.data());
-  gradient->bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad.data());
-  submit(convolution_name("gradient by x, conv2d", problem, description.impl_info_str()), dx,
-         [=, from = w.data<float>(), to = dense.empty() ? nullptr : dense.data<float>()] {
-           if (to != nullptr) ungroup_weights(shape, from, to);
-           reorder->run();
-           gradient->run();
-         });
-}
-
 // A convolution of stride 1 has another as its input gradient, and oneDNN's forward code is its
-// fastest.
-void CpuBackend::mirrored_data_gradient(const ConvolutionProblem& problem, const Array& w,
-                                        const Array& dz, Array& dx) {
+// fastest. Beyond 128 outputs it is no faster, and more weights would be rearranged.
+void CpuBackend::data_gradient(ConvolutionProblem problem, const Array& w, const Array& dz,
+                               Array& dx) {
   const WeightShape shape = shape_of(w, problem.groups);
+  Convolution c{"gradient by x, conv2d", true,    dx,        dz.data(),
+                w.data<float>(),         nullptr, dx.data(), false};
+  if (!has_mirror(problem) || shape.ci_group() < 8 || shape.co_group() < 8 || shape.co > 128) {
+    problem.groups = groups_to_run(shape.ci, shape.co, shape.groups);
+    const Array dense = ungrouped(problem, shape, c);
+    return convolve(problem, c);
+  }
   Array weights = scratch({shape.ci, shape.kh, shape.kw, shape.co_group()}, DType::kF32);
-  Convolution c{"gradient by x, mirrored conv2d",
-                dx,
-                dz.data(),
-                weights.data<float>(),
-                nullptr,
-                dx.data(),
-                false};
-  c.before = [shape, from = w.data<float>(), to = weights.data<float>()] {
+  c.before = [shape, from = c.weights, to = weights.data<float>()] {
     mirror_weights(shape, from, to);
   };
+  c.kind = "gradient by x, mirrored conv2d";
+  c.backward = false;
+  c.weights = weights.data<float>();
   convolve(mirrored(problem), c);
 }
 
@@ -221,8 +193,9 @@ void CpuBackend::grouped_weight_gradient(ConvolutionProblem problem, const Array
                                          const Array& dz, Array& dw) {
   const WeightShape shape = shape_of(dw, problem.groups);
   problem.groups = groups_to_run(shape.ci, shape.co, shape.groups);
-  if (problem.groups == shape.groups)
+  if (problem.groups == shape.groups) {
     return weight_gradient(problem, x, dz, dw.data<float>(), dw, {});
+  }
   Array dense = scratch({shape.co, shape.kh, shape.kw, shape.ci}, DType::kF32);
   const Step after = [shape, from = dense.data<float>(), to = dw.data<float>()] {
     regroup_weights(shape, from, to);
@@ -252,7 +225,7 @@ void CpuBackend::conv2d_gradient(const Array& x, const Array& w, const OutputGra
                                  const ConvOptions& o, OperandGradients& d) {
   const ThreadScope scope(threads_);
   const Array dz = sum_gradient(out, o.activation, !d.x.empty() || !d.w.empty(), d.b);
-  ConvolutionProblem problem = problem_of(x, w, o);
+  const ConvolutionProblem problem = problem_of(x, w, o);
   if (!d.w.empty()) {
     if (has_mirror(problem) && problem.co <= 4 && problem.ci >= 8) {
       thin_weight_gradient(problem, x, dz, d.w);
@@ -260,14 +233,7 @@ void CpuBackend::conv2d_gradient(const Array& x, const Array& w, const OutputGra
       grouped_weight_gradient(problem, x, dz, d.w);
     }
   }
-  if (d.x.empty()) return;
-  // Beyond 128 outputs the mirrored one is no faster, and more weights would be rearranged.
-  if (has_mirror(problem) && problem.ci / o.groups >= 8 && problem.co / o.groups >= 8 &&
-      problem.co <= 128) {
-    return mirrored_data_gradient(problem, w, dz, d.x);
-  }
-  problem.groups = groups_to_run(problem.ci, problem.co, o.groups);
-  data_gradient(problem, w, o.groups, dz, d.x);
+  if (!d.x.empty()) data_gradient(problem, w, dz, d.x);
 }
 
 // A transposed convolution is the input gradient of a convolution that has the same weights: its

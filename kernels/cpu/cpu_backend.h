@@ -22,7 +22,9 @@ class ThreadScope {
 };
 
 class CpuReplay;
+class BoundPrimitive;
 struct ConvolutionProblem;
+struct WeightShape;
 
 class CpuBackend final : public Backend {
  public:
@@ -106,14 +108,15 @@ class CpuBackend final : public Backend {
     return constant ? Array::host(shape, type) : scratch(shape, type);
   }
   struct Convolution;
-  void convolve(const ConvolutionProblem& problem, const Convolution& c);
+  void convolve(ConvolutionProblem problem, const Convolution& c);
+  template <typename Description>
+  void submit_convolution(const ConvolutionProblem& problem, const Convolution& c,
+                          const Description& description, std::vector<BoundPrimitive> pieces);
+  Array ungrouped(const ConvolutionProblem& problem, const WeightShape& shape, Convolution& c);
   // dz = dy * slope, the derivative by the sum that the activation was applied to; dy itself where
   // there is none. Sums dz to the bias's derivative, unless `d_bias` is empty.
   Array sum_gradient(const OutputGradient& out, const Activation& a, bool wanted, Array& d_bias);
-  void data_gradient(const ConvolutionProblem& problem, const Array& w, std::int64_t groups,
-                     const Array& dz, Array& dx);
-  void mirrored_data_gradient(const ConvolutionProblem& problem, const Array& w, const Array& dz,
-                              Array& dx);
+  void data_gradient(ConvolutionProblem problem, const Array& w, const Array& dz, Array& dx);
   // dw in the order and the groups of `problem`; `after` follows, in the same step.
   void weight_gradient(const ConvolutionProblem& problem, const Array& x, const Array& dz,
                        float* dw, const Array& shown, const Step& after);

@@ -175,7 +175,7 @@ void CpuBackend::diffract(const ExitWave& wave, Array& far, Array& intensity) {
         const std::int64_t pixels = diffraction.pixels();
 #pragma omp parallel for
         for (std::int64_t frame = 0; frame < n; ++frame) {
-          float* phasors = phasor_memory + omp_get_thread_num() * 2 * pixels;
+          float* phasors = phasor_memory + omp_get_thread_num() * (2 * pixels);
           float* counts = out + frame * pixels;
           diffraction.find_phasors(frame, phasors);
           std::fill_n(counts, pixels, 0.0F);
@@ -208,7 +208,7 @@ void CpuBackend::diffract_gradient(const ExitWave& wave, Array& far, const Array
            const bool object_wanted = d_amplitude != nullptr || d_phase != nullptr;
 #pragma omp parallel for
            for (std::int64_t frame = 0; frame < n; ++frame) {
-             float* phasors = memory + omp_get_thread_num() * 4 * pixels;
+             float* phasors = memory + omp_get_thread_num() * (4 * pixels);
              float* d_object = phasors + 2 * pixels;
              diffraction.find_phasors(frame, phasors);
              std::fill_n(d_object, 2 * pixels, 0.0F);

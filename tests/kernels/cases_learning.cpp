@@ -121,7 +121,7 @@ void add_adam(OperationCases& cases) {
                      std::vector<Output> outputs{{state}};
                      for (const AdamTensor& t : tensors) {
                        for (const Array& a : {t.value, t.first_moment, t.second_moment}) {
-                         outputs.push_back({a});
+                         outputs.push_back({a, 3});  // a term of each step
                        }
                      }
                      return outputs;

@@ -1,0 +1,456 @@
+#include "engine/finetune.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <iomanip>
+#include <limits>
+#include <new>
+#include <stdexcept>
+#include <system_error>
+
+#include "engine/finetune_loop.h"
+#include "engine/load_architecture.h"
+#include "engine/thread_scope.h"
+#include "io/bytes.h"
+#include "io/datasets.h"
+#include "io/sha256.h"
+#include "io/weights.h"
+#include "layers/state_dict.h"
+
+namespace ptynet {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kFramesAtOnce = 64;
+// A step of Adam moves a value by about the learning rate. Of the networks' weights, which are
+// around 0.1, that is 1e-3 of their size at the published rate; a tenth of the probe's own size
+// (RMS of its real and imaginary parts) in the place of 0.1 moves the probe by the same share.
+constexpr double kProbeRateOfRms = 10;
+
+std::string shortest(double value) {
+  std::array<char, 32> buffer{};
+  return {buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr};
+}
+
+std::string sha256_of(const Array& array) {
+  return io::sha256({static_cast<const std::byte*>(array.data()), array.bytes()});
+}
+
+std::string name_of(ScheduleKind kind) {
+  constexpr std::array kNames{"constant", "step", "cosine", "cyclic"};
+  return kNames.at(static_cast<std::size_t>(kind));
+}
+
+std::string name_of(IntensityLoss loss) {
+  constexpr std::array kNames{"l1", "amplitude", "poisson"};
+  return kNames.at(static_cast<std::size_t>(loss));
+}
+
+std::string name_of(ProbeCalibration calibration) {
+  constexpr std::array kNames{"off", "empty-beam", "brightest", "network"};
+  return kNames.at(static_cast<std::size_t>(calibration));
+}
+
+void expect_together(const FinetuneOptions& o) {
+  if (o.batch < 1) fail_input("--batch must be at least 1, found ", o.batch);
+  if (o.epochs < 0) fail_input("--epochs must be 0 or more, found ", o.epochs);
+  if (o.every < 1) fail_input("--every must be at least 1, found ", o.every);
+  if (!(o.learning_rate > 0) || !std::isfinite(o.learning_rate)) {
+    fail_input("--learning-rate must be above 0, found ", o.learning_rate);
+  }
+  if (!(o.consistency >= 0) || !std::isfinite(o.consistency)) {
+    fail_input("--consistency must be 0 or more, found ", o.consistency);
+  }
+  if (!(o.validate >= 0 && o.validate <= 0.5)) {
+    fail_input("--validate holds out a share from 0 to 0.5 of the frames, found ", o.validate);
+  }
+  if (o.patience && o.validate == 0) {
+    fail_input("--patience needs frames to judge by: give --validate FRACTION");
+  }
+  if (o.support && o.update_probe) {
+    fail_input("--support and --update-probe exclude each other: a refined probe would leave the ",
+               "support");
+  }
+  if (!o.png.empty() && o.reconstruction.empty()) {
+    fail_input("--png shows the reconstruction: give --reconstruction OUT.h5 too");
+  }
+}
+
+// Outputs take the place of no file that the job reads, nor of each other, and can be written.
+void expect_usable(const FinetuneOptions& o) {
+  expect_together(o);
+  std::vector<fs::path> inputs{o.scan.path, o.weights, o.architecture};
+  for (const std::string* name :
+       {&o.scan.positions, &o.scan.probe, &o.scan.mask, &o.scan.dark, &o.empty_beam}) {
+    if (!name->empty()) inputs.push_back(io::parse_dataset_name(*name).path);
+  }
+  std::vector<fs::path> outputs;
+  for (const std::string* name : {&o.output, &o.reconstruction, &o.checkpoint, &o.log_csv}) {
+    if (name->empty()) continue;
+    const fs::path path = fs::absolute(*name).lexically_normal();
+    if (std::find(outputs.begin(), outputs.end(), path) != outputs.end()) {
+      fail_input(*name, " is to hold two things: give every output a name of its own");
+    }
+    outputs.push_back(path);
+    io::expect_no_input(*name, inputs);
+    const io::PendingFile can_be_written(*name);
+  }
+  if (!o.resume.empty()) io::expect_no_input(o.output, {o.resume});
+}
+
+// Members stand in the order of what they cost: what is wrong with the request shows before the
+// frames are read.
+class Finetuning {
+ public:
+  explicit Finetuning(const FinetuneOptions& options)
+      : options_(options),
+        weights_(io::read_weights(options.weights)),
+        architecture_(find_architecture()),
+        scan_(open_scan()),
+        frames_(read()),
+        split_(split_frames(scan_.count(), options.validate)),
+        rule_(input_rule()),
+        probe_(make_probe()),
+        trainer_(architecture_, weights_.tensors, trainer_options()),
+        canvas_(make_canvas()),
+        loop_(trainer_, frames_, split_, canvas_ ? &*canvas_ : nullptr, options_, identity()) {}
+
+  FinetuneSummary run();
+
+ private:
+  Architecture find_architecture() const;
+  Scan open_scan() const;
+  Array read();
+  InputRule input_rule() const;
+  Array make_probe();
+  double calibration(const Array& probe);
+  double scale_by_network(const Array& probe);
+  ContextOptions context_options() const {
+    return {options_.device.value_or(best_device()), options_.threads};
+  }
+  TrainerOptions trainer_options() const;
+  std::optional<SharedCanvas> make_canvas();
+  std::map<std::string, std::string> identity() const;
+  void judge();
+  void write_weights() const;
+  void reconstruct_all();
+  void warn(const std::string& line) const {
+    if (options_.warning) options_.warning(line);
+  }
+
+  FinetuneOptions options_;  // with as many frames in a batch as there are
+  io::WeightFile weights_;
+  Architecture architecture_;
+  Scan scan_;
+  Array frames_;
+  FrameSplit split_;
+  InputRule rule_;
+  FinetuneSummary summary_;  // made before the probe, which tells its scale
+  Array probe_;
+  Trainer trainer_;
+  std::optional<SharedCanvas> canvas_;
+  FinetuneLoop loop_;
+  double mean_counts_ = 0;  // of a frame
+};
+
+Architecture Finetuning::find_architecture() const {
+  if (!options_.architecture.empty()) return load_architecture(options_.architecture);
+  if (weights_.architecture_json.empty()) {
+    fail_input(options_.weights, " does not say which network it belongs to: give --architecture (",
+               "one of ptynet-s, ptynet-b, ptychonn, ptychonn-small-phase, ptychonet, or a JSON",
+               " file)");
+  }
+  return parse_architecture(weights_.architecture_json);
+}
+
+Scan Finetuning::open_scan() const {
+  Scan scan = Scan::open(options_.scan);
+  const std::string& path = options_.scan.path;
+  if (scan.file().near_field && !options_.force) {
+    fail_input(path, ": a near-field scan (", scan.file().near_field_reason,
+               "), and these networks are for the far field: use --force to go on anyway");
+  }
+  if (scan.probe().empty()) {
+    fail_input(path, " has no probe, and fine-tuning compares diffraction: give --probe ",
+               "FILE[:DATASET]");
+  }
+  const bool stitches = options_.consistency > 0 || !options_.reconstruction.empty();
+  if (stitches && !scan.has_positions()) {
+    fail_input(path, " has no positions, which ",
+               options_.consistency > 0 ? "--consistency" : "--reconstruction",
+               " needs: give --positions FILE[:DATASET], or --raster RxC --step PX");
+  }
+  trace(architecture_, scan.height(), scan.width());
+  const auto unused = check_state(architecture_, weights_.tensors);
+  if (!unused.empty()) {
+    warn(text(options_.weights, ": ", unused.size(), " tensors are not used, '", unused.front(),
+              "' for one"));
+  }
+  if (options_.log) {
+    for (const std::string& note : scan.notes()) options_.log(note);
+  }
+  return scan;
+}
+
+Array Finetuning::read() { return read_frames(scan_, memory_for_frames(), options_.stage); }
+
+InputRule Finetuning::input_rule() const {
+  InputRule rule =
+      options_.input_rule.empty() ? architecture_.input : named_input_rule(options_.input_rule);
+  if (rule.scale == InputScale::kScanMax) {
+    const auto* values = frames_.data<float>();
+    rule.scan_max = std::max(rule.scan_max, *std::max_element(values, values + frames_.elements()));
+  }
+  return rule;
+}
+
+Array Finetuning::make_probe() {
+  const auto training = static_cast<std::int64_t>(split_.training.size());
+  options_.batch = std::min(options_.batch, training);
+  Array probe = scan_.probe();
+  if (options_.support) probe = within_support(probe, *options_.support);
+  summary_.probe_scale = calibration(probe);
+  if (options_.calibrate != ProbeCalibration::kOff) {
+    probe = scaled_probe(probe, summary_.probe_scale);
+  }
+  if (const auto line = warning_about_counts(probe, frames_)) warn(*line);
+  return probe;
+}
+
+double Finetuning::calibration(const Array& probe) {
+  Context context(context_options());
+  switch (options_.calibrate) {
+    case ProbeCalibration::kOff:
+      return 1;
+    case ProbeCalibration::kEmptyBeam: {
+      const Array image = io::load_image(io::parse_dataset_name(options_.empty_beam));
+      const Shape& s = image.shape();
+      return scale_to_counts(context, probe, scan_.preprocess(image.reshape({1, s[0], s[1]})));
+    }
+    case ProbeCalibration::kBrightest:
+      return scale_to_counts(context, probe, gather(frames_, brightest_frames(frames_)));
+    case ProbeCalibration::kNetwork:
+      return scale_by_network(probe);
+  }
+  return 1;
+}
+
+double Finetuning::scale_by_network(const Array& probe) {
+  SessionOptions o;
+  o.context = context_options();
+  o.height = scan_.height();
+  o.width = scan_.width();
+  o.batch = std::min(kFramesAtOnce, frames_.shape()[0]);
+  o.input_rule = rule_;
+  Session session(architecture_, weights_.tensors, o);
+  ScaleToPrediction scale(session.context(), probe);
+  for (std::int64_t first = 0; first < frames_.shape()[0]; first += o.batch) {
+    const Array part = frames_.slice(first, std::min(o.batch, frames_.shape()[0] - first));
+    Array amplitude = Array::host(part.shape(), DType::kF32);
+    Array phase = Array::host(part.shape(), DType::kF32);
+    session.run(part, amplitude, phase);
+    scale.add(amplitude, phase, part);
+  }
+  return scale.scale();
+}
+
+TrainerOptions Finetuning::trainer_options() const {
+  DiffractionObjective objective;
+  objective.probe = probe_;
+  objective.loss = options_.loss;
+  if (options_.consistency > 0) {
+    objective.factor = 1 / mean_count(frames_);
+    objective.consistency = options_.consistency;
+    objective.consistency_weight = probe_weight(probe_);
+  }
+  const auto parts = 2.0 * static_cast<double>(probe_.elements());
+  objective.probe_rate = kProbeRateOfRms * std::sqrt(probe_power(probe_) / parts);
+  TrainerOptions o;
+  o.context = context_options();
+  o.height = scan_.height();
+  o.width = scan_.width();
+  o.batch = options_.batch;
+  o.objective = objective;
+  o.freeze = options_.freeze;
+  o.input_rule = rule_;
+  return o;
+}
+
+std::optional<SharedCanvas> Finetuning::make_canvas() {
+  if (!(options_.consistency > 0)) return std::nullopt;
+  std::vector<io::Position> positions;
+  for (const std::int64_t i : split_.training) {
+    positions.push_back(scan_.positions_px()[static_cast<std::size_t>(i)]);
+  }
+  return std::make_optional<SharedCanvas>(trainer_.context(), probe_, std::move(positions),
+                                          options_.max_canvas);
+}
+
+// All that the weights at the end depend on, by the names that users know.
+std::map<std::string, std::string> Finetuning::identity() const {
+  const FinetuneOptions& o = options_;
+  std::string frozen;
+  for (const std::string& pattern : o.freeze) frozen += (frozen.empty() ? "" : ",") + pattern;
+  const auto number = [](const std::optional<std::int64_t>& n) {
+    return n ? text(*n) : std::string("none");
+  };
+  std::map<std::string, std::string> out{
+      {"--epochs", text(o.epochs)},
+      {"--batch", text(o.batch)},
+      {"--learning-rate", shortest(o.learning_rate)},
+      {"--schedule", name_of(o.schedule)},
+      {"--loss", name_of(o.loss)},
+      {"--freeze", frozen.empty() ? "none" : frozen},
+      {"--support", o.support ? shortest(*o.support) : "none"},
+      {"--calibrate-probe", name_of(o.calibrate)},
+      {"--update-probe", number(o.update_probe)},
+      {"--consistency", shortest(o.consistency)},
+      {"--validate", shortest(o.validate)},
+      {"--patience", number(o.patience)},
+      {"--shuffle", o.shuffle ? text("with --seed ", o.seed) : "none"},
+      {"--input-rule", o.input_rule.empty() ? "none" : o.input_rule},
+      {"architecture", architecture_.name},
+      {"architecture sha256", io::sha256(std::as_bytes(std::span<const char>(architecture_.json)))},
+      {"weights sha256", weights_.sha256},
+      {"frames sha256", sha256_of(frames_)},
+      {"probe sha256", io::sha256_of_probe(probe_)}};
+  if (o.consistency > 0) {
+    Array positions = Array::host({scan_.count(), 2}, DType::kF64);
+    auto* to = positions.data<double>();
+    for (const io::Position& p : scan_.positions_px()) {
+      *to++ = p.row;
+      *to++ = p.column;
+    }
+    out["positions sha256"] = sha256_of(positions);
+  }
+  return out;
+}
+
+std::string verdict_of(const FinetuneSummary& s) {
+  const auto shown = [](double r) {
+    std::ostringstream out;
+    out << std::setprecision(3) << r;
+    return out.str();
+  };
+  const std::string line = text("the patches reach R ", shown(s.r_after), ", before fine-tuning ",
+                                shown(s.r_before), ", a flat object ", shown(s.r_flat_object),
+                                ", the mean frame ", shown(s.r_mean_frame), ": the network is ");
+  if (!(s.r_after < s.r_flat_object)) {
+    return line + "no better than a flat object: check probe, orientation and counts";
+  }
+  if (!(s.r_after < s.r_mean_frame)) {
+    return line + "better than a flat object, not than the mean frame";
+  }
+  return line + "better than both";
+}
+
+// R after it and what trivial predictions reach.
+void Finetuning::judge() {
+  const InferenceR after = inference_r(trainer_, frames_, split_);
+  FinetuneSummary& s = summary_;
+  s.r_before = loop_.before().all;
+  s.r_after = after.all;
+  if (!split_.held_out.empty()) {
+    s.validation_r_before = loop_.before().held_out;
+    s.validation_r_after = after.held_out;
+  }
+  Baselines baselines(trainer_.context(), frames_.shape(), trainer_.probe());
+  baselines.add(frames_);
+  baselines.measure(frames_);
+  mean_counts_ = baselines.mean_counts();
+  s.r_flat_object = baselines.flat().r();
+  s.r_mean_frame = baselines.mean().r();
+  s.verdict = verdict_of(s);
+}
+
+void Finetuning::write_weights() const {
+  io::WeightFile out;
+  out.tensors = trainer_.state().weights;
+  out.architecture_json = architecture_.json;
+  io::TrainingRecord& record = out.trained_for;
+  record.frame_px = {scan_.height(), scan_.width()};
+  record.object_pixel_m = scan_.object_pixel_m();
+  record.photons = mean_counts_;
+  record.orientation = scan_.orientation();
+  record.probe = trainer_.probe();
+  record.settings = "ptynet finetune\n";
+  for (const auto& [name, value] : identity()) record.settings += name + " " + value + "\n";
+  record.scores = {{"r_before", summary_.r_before},
+                   {"r_after", summary_.r_after},
+                   {"r_flat_object", summary_.r_flat_object},
+                   {"r_mean_frame", summary_.r_mean_frame},
+                   {"epochs", static_cast<double>(summary_.best_epoch)}};
+  if (summary_.validation_r_after) {
+    record.scores["validation_r_before"] = *summary_.validation_r_before;
+    record.scores["validation_r_after"] = *summary_.validation_r_after;
+  }
+  io::write_weights(options_.output, out);
+}
+
+// The whole scan, whatever part of it was trained on.
+void Finetuning::reconstruct_all() {
+  ReconstructOptions o;
+  o.scan = options_.scan;
+  o.scan.frames.reset();
+  o.weights = options_.output;
+  o.input_rule = options_.input_rule;
+  o.probe = trainer_.probe();
+  o.output = options_.reconstruction;
+  o.png = options_.png;
+  o.max_canvas = options_.max_canvas;
+  o.device = options_.device;
+  o.threads = options_.threads;
+  o.force = options_.force;
+  o.command_line = options_.command_line;
+  o.progress = options_.stage;
+  o.warning = options_.warning;  // its notes on the scan were said already
+  frames_ = {};
+  summary_.reconstruction = reconstruct(o);
+}
+
+FinetuneSummary Finetuning::run() {
+  FinetuneSummary& s = summary_;
+  loop_.run();
+  s.frames = scan_.count();
+  s.held_out = static_cast<std::int64_t>(split_.held_out.size());
+  s.epochs = static_cast<std::int64_t>(loop_.log().rows());
+  s.best_epoch = loop_.best_epoch();
+  s.steps = s.epochs * loop_.batches_per_epoch();
+  s.trained_values = trainer_.trained_values();
+  s.seconds = loop_.seconds();
+  const auto loss_of = [&](std::size_t row) {
+    return s.epochs > 0 ? loop_.log().at(row, "loss") : std::numeric_limits<double>::quiet_NaN();
+  };
+  s.first_loss = loss_of(0);
+  s.last_loss = loss_of(loop_.log().rows() - 1);
+  judge();
+  write_weights();
+  s.output = options_.output;
+  if (!options_.reconstruction.empty()) reconstruct_all();
+  return s;
+}
+
+}  // namespace
+
+FinetuneSummary finetune(const FinetuneOptions& options) {
+  constexpr const char* kNoMemory =
+      "out of memory: use a smaller --batch, fewer --frames, or fewer pixels (--crop, --bin)";
+  try {
+    expect_usable(options);
+    const ThreadScope scope(options.threads);
+    return Finetuning(options).run();
+  } catch (const std::bad_alloc&) {
+    fail_runtime(kNoMemory);
+  } catch (const std::length_error&) {  // more than any memory holds
+    fail_runtime(kNoMemory);
+  } catch (const std::system_error& problem) {
+    fail_runtime("cannot fine-tune: ", problem.what());
+  }
+}
+
+}  // namespace ptynet

@@ -1,0 +1,307 @@
+#include "engine/finetune_loop.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "engine/training_checkpoint.h"
+#include "io/checkpoint.h"
+
+namespace ptynet {
+
+namespace {
+
+constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+constexpr double kDiverged = 1e3;  // times the first epoch's loss
+constexpr std::int64_t kFramesAtOnce = 64;
+
+RSums sums_over(Trainer& trainer, const Array& frames, const std::vector<std::int64_t>& indices) {
+  Context& context = trainer.context();
+  ResidualMeter meter(context, trainer.probe());
+  RSums sums;
+  const auto n = static_cast<std::int64_t>(indices.size());
+  for (std::int64_t first = 0; first < n; first += kFramesAtOnce) {
+    const auto begin = indices.begin() + first;
+    const Array part = gather(frames, {begin, begin + std::min(kFramesAtOnce, n - first)});
+    Array amplitude = Array::host(part.shape(), DType::kF32);
+    Array phase = Array::host(part.shape(), DType::kF32);
+    trainer.predict(part, amplitude, phase);
+    Array object = context.allocate(part.shape(), DType::kC64);
+    context.backend().compose_object(on_device(context, amplitude), on_device(context, phase),
+                                     object);
+    for (const RSums& frame : meter.measure(object, part)) sums += frame;
+  }
+  return sums;
+}
+
+}  // namespace
+
+InferenceR inference_r(Trainer& trainer, const Array& frames, const FrameSplit& split) {
+  RSums all = sums_over(trainer, frames, split.training);
+  if (split.held_out.empty()) return {all.r(), kNone};
+  const RSums held_out = sums_over(trainer, frames, split.held_out);
+  all += held_out;
+  return {all.r(), held_out.r()};
+}
+
+FinetuneLoop::FinetuneLoop(Trainer& trainer, const Array& frames, const FrameSplit& split,
+                           SharedCanvas* canvas, const FinetuneOptions& options,
+                           std::map<std::string, std::string> identity)
+    : trainer_(trainer),
+      frames_(frames),
+      split_(split),
+      canvas_(canvas),
+      options_(options),
+      identity_(std::move(identity)),
+      log_({"epoch", "loss", "r_factor", "validation_r_factor", "learning_rate", "seconds"}) {
+  const auto n = static_cast<std::int64_t>(split.training.size());
+  schedule_.kind = options.schedule;
+  schedule_.rate = options.learning_rate;
+  schedule_.epochs = std::max<std::int64_t>(options.epochs, 1);
+  schedule_.batches_per_epoch = (n + options.batch - 1) / options.batch;
+}
+
+std::int64_t FinetuneLoop::best_epoch() const { return best_ ? best_->epoch : epoch_; }
+
+void FinetuneLoop::run() {
+  options_.resume.empty() ? begin() : resume();
+  write_log();
+  while (epoch_ < epochs() && !patience_is_over()) {
+    begin_epoch();
+    while (partial_.batch < schedule_.batches_per_epoch) {
+      if (options_.stop && options_.stop()) stop();
+      step();
+    }
+    end_epoch();
+  }
+  if (best_) take_best();
+}
+
+void FinetuneLoop::begin() {
+  before_ = inference_r(trainer_, frames_, split_);
+  if (!split_.held_out.empty()) keep_best_of_now(0, before_.held_out);
+}
+
+void FinetuneLoop::begin_epoch() {
+  std::vector<std::int64_t> places(split_.training.size());
+  std::iota(places.begin(), places.end(), 0);
+  order_ = options_.shuffle ? shuffled(places, options_.seed, epoch_) : places;
+  // In the middle of an epoch the canvas came with the checkpoint.
+  if (canvas_ != nullptr && partial_.batch == 0) {
+    canvas_->renew(trainer_, gather(frames_, split_.training));
+  }
+  resumed_ = std::chrono::steady_clock::now();
+}
+
+void FinetuneLoop::step() {
+  const std::int64_t first = partial_.batch * options_.batch;
+  const std::int64_t n = std::min(options_.batch, static_cast<std::int64_t>(order_.size()) - first);
+  const std::vector<std::int64_t> places(order_.begin() + first, order_.begin() + first + n);
+  std::vector<std::int64_t> indices;
+  for (const std::int64_t place : places) {
+    indices.push_back(split_.training[static_cast<std::size_t>(place)]);
+  }
+  TrainingBatch batch;
+  batch.frames = gather(frames_, indices);
+  if (canvas_ != nullptr) batch.canvas = canvas_->cut(places);
+  const bool update_probe = options_.update_probe && epoch_ >= *options_.update_probe;
+  const StepOutcome outcome =
+      trainer_.step(batch, schedule_.at(epoch_, partial_.batch), update_probe);
+  expect_sound(outcome.loss);
+  partial_.loss += outcome.loss * static_cast<double>(n);
+  partial_.frames += static_cast<double>(n);
+  partial_.r_difference += outcome.r_difference;
+  partial_.r_total += outcome.r_total;
+  ++partial_.batch;
+  const auto now = std::chrono::steady_clock::now();
+  partial_.seconds += std::chrono::duration<double>(now - resumed_).count();
+  resumed_ = now;
+  report(false);
+}
+
+void FinetuneLoop::end_epoch() {
+  double validation_r = kNone;
+  if (!split_.held_out.empty()) validate(validation_r);
+  log_.add({static_cast<double>(epoch_ + 1), partial_.loss / partial_.frames,
+            partial_.r_total > 0 ? partial_.r_difference / partial_.r_total : kNone, validation_r,
+            schedule_.at(epoch_, 0), partial_.seconds});
+  seconds_ += partial_.seconds;
+  partial_ = {};
+  ++epoch_;
+  write_log();
+  report(true);
+  save_now_and_then();
+}
+
+void FinetuneLoop::validate(double& r) {
+  r = sums_over(trainer_, frames_, split_.held_out).r();
+  if (r < best_->r || std::isnan(best_->r)) keep_best_of_now(epoch_ + 1, r);
+  const auto now = std::chrono::steady_clock::now();
+  partial_.seconds += std::chrono::duration<double>(now - resumed_).count();
+}
+
+void FinetuneLoop::keep_best_of_now(std::int64_t epoch, double r) {
+  TrainerState state = trainer_.state();
+  best_ = Best{epoch, r, std::move(state.weights), std::move(state.probe)};
+}
+
+void FinetuneLoop::take_best() {
+  TrainerState state = trainer_.state();
+  state.weights = best_->weights;
+  state.probe = best_->probe;
+  trainer_.restore(state);
+}
+
+bool FinetuneLoop::patience_is_over() const {
+  return options_.patience && partial_.batch == 0 && epoch_ - best_->epoch >= *options_.patience;
+}
+
+// Held against the mean of the first epoch, as far as it has come. A Poisson loss may be below 0,
+// so it is the magnitude.
+void FinetuneLoop::expect_sound(double loss) const {
+  if (!std::isfinite(loss)) give_up(text("the loss is ", loss));
+  if (log_.rows() == 0 && partial_.batch == 0) return;
+  const double first = log_.rows() > 0 ? log_.at(0, "loss") : partial_.loss / partial_.frames;
+  if (loss > kDiverged * std::abs(first)) {
+    give_up(text("the loss is ", loss, ", over ", kDiverged, " times the first epoch's ", first));
+  }
+}
+
+void FinetuneLoop::give_up(const std::string& what) const {
+  fail_runtime("epoch ", epoch_ + 1, ", batch ", partial_.batch + 1, ": ", what, ": ",
+               last_good_.empty() ? "no checkpoint was written before"
+                                  : "the last good checkpoint is " + last_good_,
+               "; try a smaller --learning-rate");
+}
+
+void FinetuneLoop::report(bool epoch_ended) const {
+  if (!options_.progress) return;
+  FinetuneProgress p;
+  const std::int64_t batches = schedule_.batches_per_epoch;
+  p.epoch = epoch_ended ? epoch_ : epoch_ + 1;
+  p.epochs = epochs();
+  p.steps_done = epoch_ * batches + partial_.batch;
+  p.steps = epochs() * batches;
+  p.epoch_ended = epoch_ended;
+  const auto last = [&](const char* column) {
+    return log_.rows() > 0 ? log_.at(log_.rows() - 1, column) : kNone;
+  };
+  p.loss = last("loss");
+  p.r_factor = last("r_factor");
+  p.validation_r_factor = last("validation_r_factor");
+  p.learning_rate = last("learning_rate");
+  options_.progress(p);
+}
+
+// Neither the log nor a checkpoint that cannot be written ends a job that may have run for hours.
+void FinetuneLoop::write_log() const {
+  if (options_.log_csv.empty()) return;
+  try {
+    log_.write_csv(options_.log_csv);
+  } catch (const Error& problem) {
+    if (options_.warning) options_.warning(problem.what());
+  }
+}
+
+void FinetuneLoop::save_now_and_then() {
+  if (options_.checkpoint.empty() || epoch_ % options_.every != 0) return;
+  try {
+    save(options_.checkpoint);
+  } catch (const Error& problem) {
+    if (problem.fault() == Fault::kRuntime) throw;  // the state itself is no good
+    if (!options_.warning) return;
+    options_.warning(text(problem.what(), "; ",
+                          last_good_.empty() ? "there is no checkpoint yet"
+                                             : "the last good checkpoint is " + last_good_));
+  }
+}
+
+std::string FinetuneLoop::checkpoint_path() const {
+  return options_.checkpoint.empty() ? options_.output + ".checkpoint" : options_.checkpoint;
+}
+
+void FinetuneLoop::stop() {
+  save(checkpoint_path());
+  fail_runtime("stopped in epoch ", epoch_ + 1, " after ", partial_.batch, " of ",
+               schedule_.batches_per_epoch, " batches: go on with --resume ", checkpoint_path());
+}
+
+void FinetuneLoop::save(const std::string& path) {
+  const TrainerState state = trainer_.state();
+  try {
+    expect_finite(state);
+  } catch (const Error& problem) {
+    give_up(problem.what());
+  }
+  io::Checkpoint c;
+  c.job = "finetune";
+  c.options = identity_;
+  c.numbers = {{"epoch", static_cast<double>(epoch_)},
+               {"batch", static_cast<double>(partial_.batch)},
+               {"loss_sum", partial_.loss},
+               {"frames", partial_.frames},
+               {"r_difference", partial_.r_difference},
+               {"r_total", partial_.r_total},
+               {"epoch_seconds", partial_.seconds},
+               {"seconds", seconds_},
+               {"r_before", before_.all},
+               {"validation_r_before", before_.held_out}};
+  put(state, c);
+  log_.put(c);
+  if (canvas_ != nullptr && partial_.batch > 0) c.tensors["canvas"]["object"] = canvas_->object();
+  if (best_) {
+    c.numbers["best_epoch"] = static_cast<double>(best_->epoch);
+    c.numbers["best_r"] = best_->r;
+    c.tensors["best_weights"] = best_->weights;
+    c.tensors["best_probe"]["value"] = best_->probe;
+  }
+  io::write_checkpoint(path, c);
+  last_good_ = text(path, " (", epoch_, " epochs and ", partial_.batch, " batches)");
+}
+
+void FinetuneLoop::resume() {
+  const io::Checkpoint c = io::read_checkpoint(options_.resume, "finetune");
+  io::expect_same_options(options_.resume, c, identity_);
+  const auto whole = [&](const char* name, std::int64_t most) {
+    const double value = c.number(name);
+    if (!(value >= 0 && value <= static_cast<double>(most))) {
+      fail_input(options_.resume, ": expected ", name, " from 0 to ", most, ", found ", value);
+    }
+    return static_cast<std::int64_t>(value);
+  };
+  epoch_ = whole("epoch", epochs());
+  partial_.batch = whole("batch", schedule_.batches_per_epoch - 1);
+  partial_.loss = c.number("loss_sum");
+  partial_.frames = c.number("frames");
+  partial_.r_difference = c.number("r_difference");
+  partial_.r_total = c.number("r_total");
+  partial_.seconds = c.number("epoch_seconds");
+  seconds_ = c.number("seconds");
+  before_ = {c.number("r_before"), c.number("validation_r_before")};
+  log_.take(c);
+  if (static_cast<std::int64_t>(log_.rows()) != epoch_) {
+    fail_input(options_.resume, ": expected the history of ", epoch_, " epochs, found ",
+               log_.rows());
+  }
+  if (canvas_ != nullptr && partial_.batch > 0) {
+    const StateDict& canvas = c.group("canvas");
+    if (!canvas.contains("object")) fail_input(options_.resume, ": the canvas has no object");
+    canvas_->restore(canvas.at("object"));
+  }
+  const TrainerState state = trainer_state_of(c);
+  if (!split_.held_out.empty()) {
+    const StateDict& probe = c.group("best_probe");
+    if (!probe.contains("value")) fail_input(options_.resume, ": the best probe has no value");
+    best_ = Best{whole("best_epoch", epoch_), c.number("best_r"), c.group("best_weights"),
+                 probe.at("value")};
+    TrainerState best = state;  // does it fit?
+    best.weights = best_->weights;
+    best.probe = best_->probe;
+    trainer_.restore(best);
+  }
+  trainer_.restore(state);
+  last_good_ = text(options_.resume, " (", epoch_, " epochs and ", partial_.batch, " batches)");
+}
+
+}  // namespace ptynet

@@ -1,0 +1,348 @@
+#include <cmath>
+#include <complex>
+#include <fstream>
+#include <numbers>
+
+#include "engine/train.h"
+#include "io/bytes.h"
+#include "io/weights.h"
+#include "kernels/random.h"
+#include "tests/catch.h"
+#include "tests/support.h"
+
+using namespace ptynet;
+
+namespace {
+
+constexpr std::int64_t kSide = 16;
+constexpr std::int64_t kPixels = kSide * kSide;
+
+// Localised and curved, so that the far field is a shadow of the sample.
+Array probe() {
+  Array out = Array::host({1, kSide, kSide}, DType::kC64);
+  for (std::int64_t i = 0; i < out.elements(); ++i) {
+    const double r = static_cast<double>(i / kSide) - 8;
+    const double c = static_cast<double>(i % kSide) - 8;
+    const auto v = std::polar(3.0 * std::exp(-(r * r + c * c) / 30),
+                              std::numbers::pi * (r * r + c * c) / kSide);
+    out.data<std::complex<float>>()[i] = {static_cast<float>(v.real()),
+                                          static_cast<float>(v.imag())};
+  }
+  return out;
+}
+
+PatternRecipe recipe() {
+  PatternRecipe out;
+  out.ranges.feature_low_px = 2;
+  out.ranges.feature_high_px = 12;
+  out.probe = probe();
+  out.seed = 5;
+  return out;
+}
+
+constexpr const char* kTiny = R"({"name": "tiny",
+  "input": {"quantity": "amplitude", "scale": "frame_max", "epsilon": 1e-6},
+  "layers": [
+    {"type": "conv2d", "name": "first", "in": 1, "out": 8, "kernel": 3, "stride": 2, "padding": 1,
+     "groups": 1, "bias": true}, {"type": "leaky_relu", "slope": 0.2},
+    {"type": "conv_transpose2d", "name": "last", "in": 8, "out": 2, "kernel": 4, "stride": 2,
+     "padding": 1, "groups": 1, "bias": true}],
+  "output": {"amplitude": {"channel": 0}, "phase": {"channel": 1, "scale": 3.141592653589793}}})";
+
+// A run of a second or less, in a folder of its own.
+class Run {
+ public:
+  Run() {
+    std::ofstream(folder_ / "tiny.json") << kTiny;
+    options.architecture = path("tiny.json");
+    options.recipe = recipe();
+    options.epoch = {40, 16};  // batches of 16, 16 and 8
+    options.epochs = 4;
+    options.learning_rate = 2e-3;
+    options.held_out = 24;
+    options.threads = 2;
+    options.device = Device{};
+  }
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  std::vector<std::byte> bytes(const std::string& name) const {
+    return io::read_all(*io::open_file(path(name)), 1U << 24U);
+  }
+  // What training says when it fails.
+  std::string problem() const {
+    try {
+      train(options);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  }
+
+  TrainOptions options;
+
+ private:
+  tests::TemporaryFolder folder_;
+};
+
+bool same(const Array& a, const Array& b) {
+  return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.bytes()) == 0;
+}
+
+bool same(const TrainingBatch& a, const TrainingBatch& b) {
+  return same(a.frames, b.frames) && same(a.amplitude, b.amplitude) && same(a.phase, b.phase);
+}
+
+double counts_in(const Array& frames) {
+  double sum = 0;
+  for (std::int64_t i = 0; i < frames.elements(); ++i) sum += double{frames.data<float>()[i]};
+  return sum;
+}
+
+}  // namespace
+
+TEST_CASE("a training pattern is the far field of its own patch, and a function of its number") {
+  const PatternMaker maker(recipe(), "training");
+  const TrainingBatch batch = maker.batch(7, 3);
+  Context context;
+  Array object = Array::host(batch.frames.shape(), DType::kC64);
+  context.backend().compose_object(batch.amplitude, batch.phase, object);
+  Array far = Array::host(batch.frames.shape(), DType::kF32);
+  context.backend().far_field_intensity(object, probe(), far);
+  for (std::int64_t i = 0; i < far.elements(); ++i) {
+    REQUIRE(batch.frames.data<float>()[i] ==
+            Approx(far.data<float>()[i]).epsilon(1e-4).margin(1e-2));
+  }
+  CHECK(same(maker.batch(9, 1).frames, batch.frames.slice(2, 1)));
+  CHECK(same(PatternMaker(recipe(), "training").batch(7, 3), batch));
+  CHECK_FALSE(same(maker.batch(8, 1).amplitude, batch.amplitude.slice(0, 1)));
+  CHECK_FALSE(same(PatternMaker(recipe(), "held-out").batch(7, 3).amplitude, batch.amplitude));
+  PatternRecipe other = recipe();
+  other.seed = 6;
+  CHECK_FALSE(same(PatternMaker(other, "training").batch(7, 3).amplitude, batch.amplitude));
+}
+
+TEST_CASE("photons of training patterns are whole, and spread evenly in their logarithm") {
+  PatternRecipe noisy = recipe();
+  noisy.ranges.amplitude_low = noisy.ranges.amplitude_high = 1;
+  noisy.noise = Noise::kPoisson;
+  noisy.photons = {{1e3, 1e5}};
+  const PatternMaker maker(noisy, "training");
+  double mean_log = 0;
+  constexpr std::int64_t kPatterns = 100;
+  for (std::int64_t k = 0; k < kPatterns; ++k) {
+    const Array frame = maker.batch(static_cast<std::uint64_t>(k), 1).frames;
+    for (std::int64_t i = 0; i < kPixels; ++i) {
+      REQUIRE(frame.data<float>()[i] == std::floor(frame.data<float>()[i]));
+    }
+    const double counts = counts_in(frame);
+    REQUIRE(counts > 1e3 - 5 * std::sqrt(1e3));
+    REQUIRE(counts < 1e5 + 5 * std::sqrt(1e5));
+    mean_log += std::log10(counts) / kPatterns;
+  }
+  // Uniform between 3 and 5: a standard deviation of 0.58, of the mean of 100 a tenth of it.
+  CHECK(mean_log == Approx(4.0).margin(0.25));
+  noisy.photons = {{0, 1e5}};
+  CHECK_THROWS_AS(PatternMaker(noisy, "training"), Error);
+}
+
+TEST_CASE("the probe of training patterns varies within its jitter") {
+  PatternRecipe moved = recipe();
+  moved.ranges.amplitude_low = moved.ranges.amplitude_high = 1;
+  moved.ranges.phase_low_rad = moved.ranges.phase_high_rad = 0;
+  moved.jitter = {0, 0, 0.5};
+  const PatternMaker maker(moved, "training");
+  const double photons = counts_of(probe());
+  double least = 2;
+  double most = 0;
+  for (std::uint64_t k = 0; k < 60; ++k) {
+    const double share = counts_in(maker.batch(k, 1).frames) / photons;
+    least = std::min(least, share);
+    most = std::max(most, share);
+  }
+  CHECK(least > 0.499);
+  CHECK(least < 0.6);
+  CHECK(most < 1.501);
+  CHECK(most > 1.4);
+}
+
+TEST_CASE("batches come in order and are the same from any number of threads, from any start") {
+  const auto maker = std::make_shared<PatternMaker>(recipe(), "training");
+  const EpochPlan plan{40, 16};
+  CHECK(plan.batches() == 3);
+  std::vector<TrainingBatch> expected;
+  for (const auto& [first, count] :
+       {std::pair{0, 16}, std::pair{16, 16}, std::pair{32, 8}, std::pair{40, 16}, std::pair{56, 16},
+        std::pair{72, 8}, std::pair{80, 16}, std::pair{96, 16}}) {
+    expected.push_back(maker->batch(static_cast<std::uint64_t>(first), count));
+  }
+  for (const PatternThreads& threads :
+       {PatternThreads{1, 0, 1}, PatternThreads{3, 0, 4}, PatternThreads{2, 3, 4}}) {
+    for (const std::size_t start : {std::size_t{0}, std::size_t{4}}) {
+      PatternSource source(maker, plan, threads, static_cast<std::int64_t>(start));
+      for (std::size_t k = start; k < expected.size(); ++k) {
+        CAPTURE(threads.count, threads.low, start, k);
+        REQUIRE(same(source.next(), expected[k]));
+      }
+    }
+  }
+}
+
+TEST_CASE("training lowers the held-out losses under those of their mean, and writes the weights") {
+  Run run;
+  run.options.epoch = {512, 16};
+  run.options.epochs = 6;
+  run.options.learning_rate = 1e-2;
+  run.options.schedule = ScheduleKind::kCosine;
+  run.options.output = run.path("weights.h5");
+  run.options.log = run.path("log.csv");
+  const TrainSummary summary = train(run.options);
+  CHECK(summary.epochs == 6);
+  CHECK(summary.steps == 6 * 32);
+  CHECK(summary.patterns == 6 * 512);
+  REQUIRE(summary.held_out);
+  CHECK(summary.held_out->weighted.sum() < 0.8 * summary.held_out->mean_weighted.sum());
+  CHECK(*summary.loss < 0.8 * summary.held_out->mean_weighted.sum());
+  std::ifstream log(run.path("log.csv"));
+  std::string line;
+  std::getline(log, line);
+  CHECK(line ==
+        "epoch,loss,amplitude_error,phase_error,held_out_loss,held_out_weighted_loss,"
+        "learning_rate,seconds");
+  std::size_t rows = 0;
+  while (std::getline(log, line)) ++rows;
+  CHECK(rows == 6);
+
+  const io::WeightFile weights = io::read_weights(run.path("weights.h5"));
+  CHECK(parse_architecture(weights.architecture_json).name == "tiny");
+  CHECK(weights.trained_for.frame_px == std::array<std::int64_t, 2>{kSide, kSide});
+  CHECK(same(weights.trained_for.probe, probe()));
+  CHECK(weights.trained_for.photons);
+  // Measured alone they score the same, whatever the seed of the run was.
+  TrainOptions again = run.options;
+  again.architecture.clear();
+  again.from = run.path("weights.h5");
+  again.output.clear();
+  again.log.clear();
+  again.epochs = 0;
+  again.seed = 99;
+  const TrainSummary measured = train(again);
+  CHECK(measured.steps == 0);
+  CHECK_FALSE(measured.loss);
+  CHECK(measured.held_out->weighted.sum() == summary.held_out->weighted.sum());
+  CHECK(measured.held_out->plain.phase == summary.held_out->plain.phase);
+}
+
+TEST_CASE("held-out losses are mean squares over the pixels, plain and by the probe's intensity") {
+  Run run;
+  // A network that says 0 for all.
+  io::WeightFile nothing;
+  for (const TensorSpec& tensor : tensors_of(parse_architecture(kTiny))) {
+    nothing.tensors[tensor.name] = Array::zeros(tensor.shape, DType::kF32);
+  }
+  io::write_weights(run.path("zero.h5"), nothing);
+  run.options.from = run.path("zero.h5");
+  run.options.epochs = 0;
+  run.options.held_out = 10;
+  const HeldOutLosses found = train(run.options).held_out.value();
+
+  PatternRecipe held_out = recipe();
+  held_out.seed = 1;
+  const TrainingBatch batch = PatternMaker(held_out, "held-out").batch(0, 10);
+  double plain = 0;
+  double weighted = 0;
+  double weights = 0;
+  const Array light = probe();
+  for (std::int64_t i = 0; i < 10 * kPixels; ++i) {
+    const double p = batch.phase.data<float>()[i];
+    const double w = std::norm(light.data<std::complex<float>>()[i % kPixels]);
+    plain += p * p / (10 * kPixels);
+    weighted += w * p * p;
+    weights += w;
+  }
+  CHECK(found.patterns == 10);
+  CHECK(found.plain.phase == Approx(plain).epsilon(1e-6));
+  CHECK(found.weighted.phase == Approx(weighted / weights).epsilon(1e-6));
+  CHECK(found.plain.amplitude > found.mean_plain.amplitude);
+}
+
+TEST_CASE("a run that was stopped in an epoch and goes on ends with the same bytes") {
+  Run run;
+  run.options.output = run.path("whole.h5");
+  train(run.options);
+  run.options.output = run.path("parts.h5");
+  int batches = 0;
+  run.options.stop = [&batches] { return ++batches == 5; };  // in the second epoch
+  CHECK_THAT(run.problem(), Catch::Matchers::Contains("parts.h5.checkpoint"));
+  CHECK_FALSE(std::filesystem::exists(run.path("parts.h5")));
+  run.options.resume = run.path("parts.h5.checkpoint");
+  run.options.checkpoint = run.path("state.h5");
+  batches = 100;
+  const TrainSummary summary = train(run.options);
+  CHECK(summary.steps == 12);
+  CHECK(run.bytes("parts.h5") == run.bytes("whole.h5"));
+  // From the last regular checkpoint, as after a kill.
+  run.options.resume = run.path("state.h5");
+  run.options.epochs = 6;
+  train(run.options);
+  run.options.resume.clear();
+  run.options.checkpoint.clear();
+  run.options.output = run.path("longer.h5");
+  train(run.options);
+  CHECK(run.bytes("parts.h5") == run.bytes("longer.h5"));
+}
+
+TEST_CASE("a checkpoint of another run is refused by name") {
+  Run run;
+  run.options.output = run.path("weights.h5");
+  run.options.checkpoint = run.path("state.h5");
+  run.options.epochs = 1;
+  train(run.options);
+  run.options.resume = run.path("state.h5");
+  run.options.epochs = 2;
+  run.options.learning_rate = 1e-3;
+  CHECK_THAT(run.problem(), Catch::Matchers::Contains("learning-rate"));
+  run.options.learning_rate = 2e-3;
+  run.options.recipe.photons = {{10, 20}};
+  CHECK_THAT(run.problem(), Catch::Matchers::Contains("photons"));
+}
+
+TEST_CASE("a run by the clock ends by the clock") {
+  Run run;
+  run.options.minutes = 0.01;
+  run.options.schedule = ScheduleKind::kCosine;
+  const TrainSummary summary = train(run.options);
+  CHECK(summary.seconds >= 0.6);
+  CHECK(summary.seconds < 30);
+  CHECK(summary.steps > 0);
+}
+
+TEST_CASE("a diverging run names epoch and batch and writes no weights") {
+  Run run;
+  run.options.learning_rate = 1e30;
+  run.options.schedule = ScheduleKind::kConstant;
+  run.options.output = run.path("weights.h5");
+  CHECK_THAT(run.problem(), Catch::Matchers::Contains("epoch 1, batch"));
+  CHECK_FALSE(std::filesystem::exists(run.path("weights.h5")));
+}
+
+TEST_CASE("training refuses what cannot be, before it begins") {
+  Run run;
+  const auto refuses = [&run](const std::string& words) {
+    CHECK_THAT(run.problem(), Catch::Matchers::Contains(words));
+    run.options = Run().options;
+    run.options.architecture = run.path("tiny.json");
+  };
+  run.options.architecture.clear();
+  refuses("--architecture");
+  run.options.epoch.batch = 41;
+  refuses("batch of 1 to 40");
+  run.options.minutes = 0;
+  refuses("minutes");
+  run.options.learning_rate = 0;
+  refuses("learning rate");
+  run.options.recipe.probe = Array::zeros({1, kSide, kSide}, DType::kC64);
+  refuses("probe");
+  run.options.output = run.path("tiny.json");
+  refuses("tiny.json");
+  run.options.recipe.images = run.path("no-such-folder");
+  refuses("no-such-folder");
+}

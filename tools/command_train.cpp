@@ -1,0 +1,225 @@
+// ptynet train: weights from simulated diffraction.
+#include <limits>
+#include <memory>
+
+#include "engine/interrupt.h"
+#include "engine/train.h"
+#include "tools/commands.h"
+#include "tools/progress.h"
+#include "tools/report.h"
+#include "tools/simulation_arguments.h"
+#include "tools/training_arguments.h"
+
+namespace ptynet::tools {
+
+namespace {
+
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max() / 2;
+constexpr const char* kUsualOutput = "weights.h5";
+
+struct Arguments {
+  TrainOptions job;
+  ObjectArguments objects;
+  ProbeArguments probe;
+  TrainingArguments training;
+  CheckpointArguments checkpoint;
+  DeviceArguments device;
+  std::optional<std::int64_t> epochs;
+  bool quiet = false;
+  bool json = false;
+};
+
+// none, poisson, poisson:PHOTONS or poisson:LOW:HIGH.
+bool take_noise(const std::string& found, PatternRecipe& recipe) {
+  recipe.photons.reset();
+  recipe.noise = found == "none" ? Noise::kNone : Noise::kPoisson;
+  if (found == "none" || found == "poisson") return true;
+  constexpr std::string_view kLead = "poisson:";
+  if (!found.starts_with(kLead)) return false;
+  const std::string rest = found.substr(kLead.size());
+  const auto one = parse_number(rest);
+  recipe.photons = one ? std::optional(std::array{*one, *one}) : parse_range(rest);
+  return recipe.photons && (*recipe.photons)[0] > 0;
+}
+
+void add_patterns(CLI::App& command, Arguments& arguments) {
+  PatternRecipe& recipe = arguments.job.recipe;
+  arguments.objects.add_to(command);
+  add_text(command,
+           {"--images", "DIR",
+            "windows of the folder's pictures (.png), turned and flipped, in the place of "
+            "--objects; amplitude and phase from two of them"},
+           recipe.images)
+      ->group("Object options");
+  arguments.probe.add_to(command);
+  add_probe_jitter(command, recipe.jitter);
+  add_parsed(command,
+             {"--noise", "none|poisson[:PHOTONS[:HIGH]]",
+              "photon noise; PHOTONS: expected counts of a frame without a sample, drawn for every "
+              "pattern when there are two (default none)"},
+             "none, poisson, poisson:PHOTONS or poisson:LOW:HIGH such as poisson:1e6",
+             [&recipe](const std::string& found) { return take_noise(found, recipe); });
+}
+
+void add_length(CLI::App& command, Arguments& arguments) {
+  TrainOptions& job = arguments.job;
+  add_integer(command, {"--patterns", "N", "of an epoch; none ever comes twice"}, {1, kNoLimit},
+              job.epoch.patterns);
+  add_parsed(command,
+             {"--epochs", "N",
+              text("0: only measure --from on the held-out patterns (default ", job.epochs, ")")},
+             "a whole number of 0 or more", [&arguments](const std::string& found) {
+               arguments.epochs = parse_integer(found);
+               return arguments.epochs && *arguments.epochs >= 0 && *arguments.epochs < kNoLimit;
+             });
+  add_positive(command,
+               {"--minutes", "M",
+                "train for this long instead; the schedules step and cosine then go by the clock, "
+                "and how far the run comes depends on the machine"},
+               job.minutes);
+  add_positive(
+      command,
+      {"--half-cycle", "EPOCHS", "of --schedule cyclic: from a tenth of the rate up to all of it"},
+      job.half_cycle_epochs);
+  add_choice<PatchWeight>(command,
+                          {"--weight", "",
+                           "of a pixel in the loss: the probe's intensity, or all the same "
+                           "(default probe)"},
+                          {{"probe", PatchWeight::kProbe}, {"none", PatchWeight::kNone}},
+                          [&job](const PatchWeight& found) { job.weight = found; });
+  add_integer(
+      command,
+      {"--held-out", "N", "patterns to judge by, the same for every run with such patterns"},
+      {0, 65536}, job.held_out);
+}
+
+Report report_of(const PatchLosses& losses) {
+  Report r;
+  r["sum"] = losses.sum();
+  r["amplitude"] = losses.amplitude;
+  r["phase_rad2"] = losses.phase;
+  return r;
+}
+
+Report report_of(const TrainSummary& s) {
+  Report r;
+  r["architecture"] = s.architecture;
+  r["parameters"] = s.parameters;
+  r["epochs"] = s.epochs;
+  r["steps"] = s.steps;
+  r["patterns"] = s.patterns;
+  r["loss"] = s.loss ? Report(*s.loss) : Report();
+  r["seconds"] = s.seconds;
+  r["waited_seconds"] = s.waited_seconds;
+  r["output"] = s.output.empty() ? Report() : Report(s.output);
+  r["checkpoint"] = s.checkpoint.empty() ? Report() : Report(s.checkpoint);
+  if (s.held_out) {
+    Report& h = r["held_out"];
+    h["patterns"] = s.held_out->patterns;
+    h["loss"] = report_of(s.held_out->plain);
+    h["weighted_loss"] = report_of(s.held_out->weighted);
+    h["loss_of_mean"] = report_of(s.held_out->mean_plain);
+    h["weighted_loss_of_mean"] = report_of(s.held_out->mean_weighted);
+  }
+  return r;
+}
+
+void log_summary(Console& console, const TrainSummary& s) {
+  console.log(text(s.patterns, " patterns in ", s.steps, " steps and ", s.seconds, " s, ",
+                   s.waited_seconds, " s of them waiting for patterns"));
+  if (const auto& h = s.held_out) {
+    console.log(text(h->patterns, " held-out patterns: mean squared error ", h->plain.sum(),
+                     " (their mean: ", h->mean_plain.sum(), "), weighted by the probe's intensity ",
+                     h->weighted.sum(), " (", h->mean_weighted.sum(), ")"));
+  }
+  if (!s.output.empty()) console.log("wrote " + s.output);
+}
+
+void fill(Arguments& arguments) {
+  TrainOptions& job = arguments.job;
+  if (arguments.objects.objects && !job.recipe.images.empty()) {
+    fail_input("--objects and --images exclude each other: give one of them");
+  }
+  if (arguments.epochs && job.minutes) {
+    fail_input("--epochs and --minutes exclude each other: give one of them");
+  }
+  if (arguments.epochs == 0 && job.from.empty()) {
+    fail_input("--epochs 0 only measures: give the weights with --from");
+  }
+  arguments.probe.check();
+  job.probe = arguments.probe.source;
+  job.probe.kind = arguments.probe.kind.value_or(job.probe.kind);
+  job.frame_px = arguments.probe.frame_px;
+  arguments.probe.apply_to(job.geometry);
+  job.recipe.objects = arguments.objects.objects.value_or(job.recipe.objects);
+  arguments.objects.apply_to(job.recipe.ranges);
+  job.epochs = arguments.epochs.value_or(job.epochs);
+  job.epoch.batch = arguments.training.batch;
+  job.learning_rate = arguments.training.learning_rate;
+  job.schedule = arguments.training.schedule;
+  job.seed = static_cast<std::uint64_t>(arguments.training.seed);
+  job.checkpoint = arguments.checkpoint.checkpoint;
+  job.every = arguments.checkpoint.every;
+  job.resume = arguments.checkpoint.resume;
+  job.log = arguments.checkpoint.log;
+  job.device = arguments.device.device;
+  job.threads = arguments.device.threads;
+  if (arguments.device.precision != Precision::kFp32) {
+    fail_input("networks are trained in --precision fp32");
+  }
+  if (job.output.empty() && job.epochs > 0) job.output = kUsualOutput;
+}
+
+void run(Arguments& arguments) {
+  fill(arguments);
+  TrainOptions& job = arguments.job;
+  Console console(arguments.quiet);
+  job.progress = [&console](const std::string& stage, std::int64_t done, std::int64_t total) {
+    console.progress(stage, done, total);
+  };
+  job.tell = [&console](const std::string& line) { console.log(line); };
+  job.stop = [] { return InterruptGuard::requested(); };
+  const InterruptGuard guard;
+  const TrainSummary summary = train(job);
+  log_summary(console, summary);
+  if (arguments.json) print_output(render(report_of(summary), true));
+}
+
+}  // namespace
+
+void add_train(CLI::App& program) {
+  auto arguments = std::make_shared<Arguments>();
+  TrainOptions& job = arguments->job;
+  arguments->training.learning_rate = job.learning_rate;
+  arguments->training.schedule = job.schedule;
+  arguments->checkpoint.every = job.every;
+  CLI::App& command = *program.add_subcommand(
+      "train", "Weights from simulated diffraction, for a probe that is known.");
+  add_text(command,
+           {"--architecture", "NAME|FILE.json",
+            "built-in network or a file; `ptynet info --architectures` lists them (default: that "
+            "of --from)"},
+           job.architecture);
+  add_text(command,
+           {"--from", "FILE", "weights to begin with (default: the published initialisation)"},
+           job.from);
+  add_text(command,
+           {"--output", "WEIGHTS.h5",
+            text("the weights; an existing file is replaced (default ", kUsualOutput,
+                 "; none with --epochs 0)")},
+           job.output);
+  add_length(command, *arguments);
+  arguments->training.add_to(command);
+  add_patterns(command, *arguments);
+  arguments->device.add_to(command);
+  add_integer(command, {"--pattern-threads", "N", "threads that simulate; 0: as many as --threads"},
+              {0, 4096}, job.pattern_threads);
+  command.add_flag("--json", arguments->json, "print a summary as JSON on stdout");
+  command.add_flag("--quiet", arguments->quiet, "no progress and no log, warnings only");
+  arguments->checkpoint.add_to(command,
+                               "epoch, loss, amplitude_error, phase_error, held_out_loss, "
+                               "held_out_weighted_loss, learning_rate, seconds");
+  command.callback([arguments] { run(*arguments); });
+}
+
+}  // namespace ptynet::tools
