@@ -20,6 +20,7 @@
 #include "io/picture.h"
 #include "io/png.h"
 #include "io/result.h"
+#include "kernels/cpu/fft.h"
 
 namespace ptynet {
 
@@ -358,7 +359,12 @@ double Geometry::object_pixel_m(std::int64_t n) const {
 }
 
 FrameSimulator::FrameSimulator(std::int64_t height, std::int64_t width)
-    : height_(height), width_(width), fft_(height, width, FftDirection::kForward) {}
+    : height_(height),
+      width_(width),
+      fft_(std::make_unique<const Fft2<float>>(height, width, FftDirection::kForward)) {}
+
+FrameSimulator::~FrameSimulator() = default;
+FrameSimulator::FrameSimulator(FrameSimulator&&) noexcept = default;
 
 void FrameSimulator::expected(const Array& object, std::int64_t row, std::int64_t column,
                               const Array& probe, double background, float* out) const {
@@ -386,7 +392,7 @@ void FrameSimulator::expected(const Array& object, std::int64_t row, std::int64_
                  from[c].real() * light[c].imag() + from[c].imag() * light[c].real()};
       }
     }
-    fft_.run(wave.data(), wave.data());
+    fft_->run(wave.data(), wave.data());
     for (std::int64_t r = 0; r < height_; ++r) {
       float* to = out + (r + height_ / 2) % height_ * width_;
       for (std::int64_t c = 0; c < width_; ++c) {

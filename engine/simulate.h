@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -10,14 +11,18 @@
 #include "engine/probes.h"
 #include "engine/reconstruct.h"
 #include "engine/scan_pattern.h"
-#include "kernels/cpu/fft.h"
 
 namespace ptynet {
+
+template <typename Real>
+class Fft2;
 
 // Expected counts of frames; made once per frame shape, then used by any number of threads.
 class FrameSimulator {
  public:
   FrameSimulator(std::int64_t height, std::int64_t width);
+  ~FrameSimulator();
+  FrameSimulator(FrameSimulator&&) noexcept;
 
   // out f32 [h, w] = sum over modes |fftshift(fft2(probe * window))|^2 + background, zero frequency
   // in the centre. `object` c64 [rows, columns] holds the window at (row, column); probe c64
@@ -29,7 +34,7 @@ class FrameSimulator {
  private:
   std::int64_t height_;
   std::int64_t width_;
-  Fft2<float> fft_;
+  std::unique_ptr<const Fft2<float>> fft_;
 };
 
 // The geometry of the beamline.

@@ -206,55 +206,56 @@ class Backend {
 
   // o.activation is part of the operation: its derivative is taken from y.
   virtual void conv2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
-                               const ConvOptions& o, OperandGradients& d);
+                               const ConvOptions& o, OperandGradients& d) = 0;
   virtual void conv_transpose2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
-                                         const ConvOptions& o, OperandGradients& d);
+                                         const ConvOptions& o, OperandGradients& d) = 0;
   // Normalises with the batch's own statistics over n, h and w, which it leaves in `batch`, and
   // moves the running ones: running += momentum * (batch - running), the variance with n h w - 1.
   virtual void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
-                                   Array& y);
+                                   Array& y) = 0;
   virtual void batch_norm_gradient(const Array& x, const Array& weight,
                                    const BatchStatistics& batch, const Array& dy,
-                                   OperandGradients& d);
+                                   OperandGradients& d) = 0;
   // dx = dy * slope, from the activated y (kernels/math.h, activation_slope).
-  virtual void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx);
+  virtual void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) = 0;
   // To the first largest value of each window, in row order; 0 for what was dropped.
-  virtual void max_pool2d_gradient(const Array& x, std::int64_t kernel, const Array& dy, Array& dx);
-  virtual void upsample_bilinear2d_gradient(const Array& dy, std::int64_t scale, Array& dx);
+  virtual void max_pool2d_gradient(const Array& x, std::int64_t kernel, const Array& dy,
+                                   Array& dx) = 0;
+  virtual void upsample_bilinear2d_gradient(const Array& dy, std::int64_t scale, Array& dx) = 0;
   // y = channels [first, first + y's) of x.
-  virtual void slice_channels(const Array& x, std::int64_t first, Array& y);
+  virtual void slice_channels(const Array& x, std::int64_t first, Array& y) = 0;
   // d_amplitude and d_phase [n, h, w], or empty where nothing depends on one; dx is 0 in channels
   // that no head reads.
   virtual void output_heads_gradient(const Array& d_amplitude, const Array& d_phase,
                                      const OutputHead& amplitude_head, const OutputHead& phase_head,
-                                     Array& dx);
+                                     Array& dx) = 0;
 
   // I = sum over modes of |fftshift(fft2(probe * amplitude * exp(i phase)))|^2, [n, h, w]. `far`
   // [n, modes, h, w, 2] keeps the far field, in the backend's own order, for the gradient.
-  virtual void diffract(const ExitWave& wave, Array& far, Array& intensity);
+  virtual void diffract(const ExitWave& wave, Array& far, Array& intensity) = 0;
   // `far` as diffract() left it; it is used up. d's members may be empty. The probe's gradient sums
   // over frames in a fixed order.
   virtual void diffract_gradient(const ExitWave& wave, Array& far, const Array& d_intensity,
-                                 ExitWave& d);
+                                 ExitWave& d) = 0;
   // The mean over the batch's good pixels (is_count(measured)) of IntensityLoss (kernels/math.h),
   // times `factor`: its derivative goes to d_predicted (0 on bad pixels; may be empty: not wanted).
   // sums f64 [n, 4], per frame: loss before mean and factor, good pixels, and r_factor_sums().
   virtual void intensity_loss(IntensityLoss kind, const Array& predicted, const Array& measured,
-                              double factor, Array& sums, Array& d_predicted);
+                              double factor, Array& sums, Array& d_predicted) = 0;
   // factor * sum w ((amplitude - target)^2 + (phase - target)^2) / (n sum w), w [h, w] or empty for
   // ones. sums f64 [n, 2], per frame: both sums over sum w. Derivatives may be empty.
   virtual void patch_error(const ExitWave& patch, const ExitWave& target, const Array& weight,
-                           double factor, Array& sums, ExitWave& d);
+                           double factor, Array& sums, ExitWave& d) = 0;
   // factor * sum w |amplitude exp(i phase) - target|^2 / (n sum w), target [n, h, w, 2] (re, im).
   // sums f64 [n], per frame, over sum w.
   virtual void object_error(const ExitWave& patch, const Array& target, const Array& weight,
-                            double factor, Array& sums, ExitWave& d);
+                            double factor, Array& sums, ExitWave& d) = 0;
   // One step of Adam for all tensors. state f64 [2]: the learning rate, which the caller writes,
   // and the steps done, which this adds one to.
   virtual void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
-                    Array& state);
+                    Array& state) = 0;
   // x *= sqrt(power / sum x^2), unless x is all zeros.
-  virtual void keep_power(Array& x, double power);
+  virtual void keep_power(Array& x, double power) = 0;
 };
 
 // Naive loops in double, without libraries: the oracle of the others. Arrays of f32 or f64.

@@ -189,7 +189,7 @@ void add_simulate(CLI::App& program, const std::string& command_line) {
       {"--preset", "",
        "the PtyNet paper's simulations: amplitude 1/3 to 1 and phase pi/6 to pi/2 that "
        "follows it, overlap of the frame, jitter of 1 % of it, 0.1 nm, field of view "
-       "1 um; other options go before it"},
+       "1 um; an option given beside it replaces its own"},
       {{"ptynet", true}}, [arguments](const bool& on) { arguments->preset = on; });
   add_seed(command, job.seed);
   add_integer(command, {"--threads", "N", "threads; 0: as many as the machine has"}, {0, 4096},

@@ -184,13 +184,17 @@ void CpuBackend::conv2d(const Array& x, const Array& w, const Array& b, const Co
                         Array& y) {
   const ThreadScope scope(threads_);
   if (is_thin(x, w, o)) return thin_conv2d(x, w, b, o, y);
+  wide_conv2d("conv2d", x, w, b, o, y);
+}
+
+void CpuBackend::wide_conv2d(std::string_view kind, const Array& x, const Array& w, const Array& b,
+                             const ConvOptions& o, Array& y) {
   ConvolutionProblem problem = problem_of(x, w, o);
   problem.target = y.dtype();
   problem.bias = !b.empty();
   problem.activation = o.activation;
   problem.groups = groups_to_run(problem.ci, problem.co, o.groups);
-  Convolution c{"conv2d",        false,   y,        x.data(),
-                w.data<float>(), nullptr, y.data(), o.constant_weights};
+  Convolution c{kind, false, y, x.data(), w.data<float>(), nullptr, y.data(), o.constant_weights};
   if (problem.bias) c.bias = b.data<float>();
   const Array dense = ungrouped(problem, shape_of(w, o.groups), c);
   convolve(problem, c);

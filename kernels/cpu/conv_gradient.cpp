@@ -246,7 +246,7 @@ void CpuBackend::conv_transpose2d_gradient(const Array& x, const Array& w,
   if (!d.w.empty()) grouped_weight_gradient(problem_of(dz, w, o), dz, x, d.w);
   if (d.x.empty()) return;
   const ConvOptions adjoint{o.stride, o.padding, o.groups, {}, o.constant_weights};
-  conv2d(dz, w, {}, adjoint, d.x);
+  wide_conv2d("gradient by x, conv2d", dz, w, {}, adjoint, d.x);
 }
 
 }  // namespace ptynet::cpu

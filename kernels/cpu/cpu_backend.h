@@ -127,6 +127,8 @@ class CpuBackend final : public Backend {
   // A convolution with so few outputs that it pays to compute its taps as channels (thin_conv.cpp).
   static bool is_thin(const Array& x, const Array& w, const ConvOptions& o);
   void thin_conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o, Array& y);
+  void wide_conv2d(std::string_view kind, const Array& x, const Array& w, const Array& b,
+                   const ConvOptions& o, Array& y);
   bool recording() const { return recording_ != nullptr; }
   const Fft2<float>& plan(std::int64_t rows, std::int64_t columns, FftDirection direction);
 

@@ -188,7 +188,7 @@ TEST_CASE("batches come in order and are the same from any number of threads, fr
 
 TEST_CASE("training lowers the held-out losses under those of their mean, and writes the weights") {
   Run run;
-  run.options.epoch = {512, 16};
+  run.options.epoch = {512, 4};
   run.options.epochs = 6;
   run.options.learning_rate = 1e-2;
   run.options.schedule = ScheduleKind::kCosine;
@@ -196,7 +196,7 @@ TEST_CASE("training lowers the held-out losses under those of their mean, and wr
   run.options.log = run.path("log.csv");
   const TrainSummary summary = train(run.options);
   CHECK(summary.epochs == 6);
-  CHECK(summary.steps == 6 * 32);
+  CHECK(summary.steps == 6 * 128);
   CHECK(summary.patterns == 6 * 512);
   REQUIRE(summary.held_out);
   CHECK(summary.held_out->weighted.sum() < 0.8 * summary.held_out->mean_weighted.sum());

@@ -84,8 +84,8 @@ class Train(TrainCommandLine):
         self.assertEqual(self.train("--epochs", "0", "--from", "w.safetensors")["held_out"], reports[0]["held_out"])
 
     def test_training_learns_more_than_the_mean(self):
-        held_out = self.train("--epochs", "6", "--learning-rate", "1e-2", "--schedule", "cosine", "--output", "w.h5",
-                              patterns=1024)["held_out"]
+        held_out = self.train("--epochs", "6", "--learning-rate", "1e-2", "--schedule", "cosine", "--batch", "4", "--output",
+                              "w.h5", patterns=1024)["held_out"]
         self.assertLess(held_out["weighted_loss"]["sum"], 0.8 * held_out["weighted_loss_of_mean"]["sum"])
 
     def test_threads_that_simulate_change_nothing(self):
@@ -122,7 +122,7 @@ class Train(TrainCommandLine):
 
 
 class Kills(TrainCommandLine):
-    OPTIONS = ["--patterns", "400", "--epochs", "40", "--checkpoint", "state.h5", "--quiet"]
+    OPTIONS = ["--patterns", "160", "--epochs", "12", "--checkpoint", "state.h5", "--quiet"]
 
     def start(self, *more):
         return subprocess.Popen([cli.PROGRAM, *self.BASE, *self.OPTIONS, *more], cwd=self.folder, stderr=subprocess.PIPE,
