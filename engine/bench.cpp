@@ -181,7 +181,7 @@ std::unique_ptr<Workload> make_workload(const Architecture& architecture, const 
 
 // Names the layers of steps that begin with one of two words, one step each, in the order given.
 void name_layers(std::vector<LayerTime>& layers, const std::vector<LayerTrace>& convolutions,
-                 std::string_view word, std::string_view other, double flops_factor) {
+                 std::string_view word, std::string_view other, double frames) {
   const auto convolves = [&](const LayerTime& layer) {
     return layer.step.starts_with(word) || layer.step.starts_with(other);
   };
@@ -191,7 +191,7 @@ void name_layers(std::vector<LayerTime>& layers, const std::vector<LayerTrace>& 
   for (LayerTime& layer : layers) {
     if (!convolves(layer)) continue;
     layer.layer = next->name;
-    if (flops_factor > 0) layer.gflops = next->flops * flops_factor / layer.seconds / 1e9;
+    layer.gflops = next->flops * frames / layer.seconds / 1e9;
     ++next;
   }
 }
@@ -221,7 +221,9 @@ std::vector<LayerTime> profile(Workload& workload, const std::vector<LayerTrace>
                [](const LayerTrace& layer) { return is_convolution(layer.type); });
   name_layers(layers, convolutions, "conv2d ", "conv_transpose2d ", static_cast<double>(n));
   std::reverse(convolutions.begin(), convolutions.end());
-  name_layers(layers, convolutions, "conv2d_gradient ", "conv_transpose2d_gradient ", 0);
+  // Every one of them is trained; a gradient by its input is not always wanted.
+  constexpr std::string_view kByWeights = "gradient by w, ";
+  name_layers(layers, convolutions, kByWeights, kByWeights, static_cast<double>(n));
   return layers;
 }
 

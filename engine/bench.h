@@ -27,7 +27,7 @@ struct LayerTime {
   std::string step;              // as the backend calls it
   std::string layer;             // whose convolution it is; empty where there is no such layer
   double seconds = 0;            // median
-  std::optional<double> gflops;  // GFLOP/s; only of forward convolutions
+  std::optional<double> gflops;  // GFLOP/s; of convolutions and their weight gradients
   double share = 0;              // of the sum over all steps, in [0, 1]
 };
 

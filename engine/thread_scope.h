@@ -1,4 +1,4 @@
-// Threads of the loops of a job.
+// Internal: threads of the loops of a job.
 #pragma once
 
 #include <omp.h>

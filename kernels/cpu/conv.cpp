@@ -16,8 +16,7 @@ ConvolutionProblem problem_of(const Array& x, const Array& w, const ConvOptions&
   p.kw = w.shape()[2];
   p.groups = o.groups;
   p.stride = o.stride;
-  p.padding_before = o.padding;
-  p.padding_after = o.padding;
+  p.pad(o.padding);
   p.source = x.dtype();
   return p;
 }
@@ -233,7 +232,7 @@ void CpuBackend::conv_transpose2d(const Array& x, const Array& w, const Array& b
   ConvolutionProblem problem = problem_of(x, weights, o);
   problem.stride = 1;
   problem.groups = parts;
-  problem.padding_before = problem.padding_after = rows.taps() - 1;
+  problem.pad(rows.taps() - 1);
   problem.target = y.dtype();
   problem.bias = !b.empty();
   problem.activation = o.activation;

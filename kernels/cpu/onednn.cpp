@@ -95,8 +95,8 @@ struct ConvolutionOperands {
         weights(weight_dims(p), onednn_type(p.source), Tag::any),
         target({p.n, p.co, p.output_rows(), p.output_columns()}, onednn_type(p.target), Tag::nhwc),
         strides{p.stride, p.stride},
-        before{p.padding_before, p.padding_before},
-        after{p.padding_after, p.padding_after} {
+        before{p.padding_top, p.padding_sides},
+        after{p.padding_bottom, p.padding_sides} {
     if (p.bias) bias = dnnl::memory::desc({p.co}, dnnl::memory::data_type::f32, Tag::x);
   }
 

@@ -29,18 +29,15 @@ auto ask_onednn(const std::string& what, Make&& make) {
 // One convolution as oneDNN sees it; channels last in and out, weights in any order it likes.
 struct ConvolutionProblem {
   std::int64_t n, h, w, ci, co, kh, kw, groups, stride;
-  std::int64_t padding_before, padding_after;
-  DType source = DType::kF32;  // also the weights'
+  std::int64_t padding_top, padding_bottom, padding_sides;  // zeros, px
+  DType source = DType::kF32;                               // also the weights'
   DType target = DType::kF32;
   bool bias = false;
   Activation activation;
 
-  std::int64_t output_rows() const {
-    return (h + padding_before + padding_after - kh) / stride + 1;
-  }
-  std::int64_t output_columns() const {
-    return (w + padding_before + padding_after - kw) / stride + 1;
-  }
+  void pad(std::int64_t px) { padding_top = padding_bottom = padding_sides = px; }
+  std::int64_t output_rows() const { return (h + padding_top + padding_bottom - kh) / stride + 1; }
+  std::int64_t output_columns() const { return (w + 2 * padding_sides - kw) / stride + 1; }
 };
 
 dnnl::convolution_forward::primitive_desc describe_convolution(const ConvolutionProblem& problem);

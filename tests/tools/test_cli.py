@@ -24,7 +24,7 @@ import numpy as np
 
 PROGRAM = os.environ.get("PTYNET_PROGRAM", "")
 REFERENCE = os.environ.get("PTYNET_REFERENCE", "")
-COMMANDS = ["reconstruct", "convert", "info", "bench", "evaluate", "simulate"]
+COMMANDS = ["reconstruct", "finetune", "convert", "info", "bench", "evaluate", "simulate"]
 # A network small enough to be timed and reconstructed with in no time.
 TINY = {
     "name": "tiny",
