@@ -53,6 +53,17 @@ TrainerOptions options_for(const Array& probe, std::int64_t batch) {
   return options;
 }
 
+// Frames whose counts lie clearly on the side of the prediction that float64 finds them on. Where
+// the two agree to rounding the L1 loss's derivative, a sign, is anybody's guess in f32.
+Array decided(const Array& frames, const Json& undecided) {
+  Array out = frames.clone();
+  for (const Json& pixel : undecided) {
+    const int side = pixel[1];
+    out.data<float>()[pixel[0].get<std::int64_t>()] *= side > 0 ? 0.99F : 1.01F;
+  }
+  return out;
+}
+
 // Every gradient of the first step: its relative L2 error against float64 is at most three times
 // the largest of PyTorch's own float32.
 void check_first_gradients(const std::string& name) {
@@ -74,7 +85,8 @@ void check_first_gradients(const std::string& name) {
   const Array probe = scan_probe();
   const Tensor pairs(Array::view(const_cast<void*>(probe.data()), {1, 128, 128, 2}, DType::kF32));
   Array sums = Array::zeros({frames.shape()[0], 4}, DType::kF64);
-  intensity_loss(context, IntensityLoss::kL1, diffract(context, patch, pairs), frames, 1.0, sums);
+  intensity_loss(context, IntensityLoss::kL1, diffract(context, patch, pairs),
+                 decided(frames, file["undecided_pixels"]), 1.0, sums);
   tape.backward();
 
   const io::NpzFile samples_file(kGolden + name + "-gradients.npz");
@@ -189,8 +201,8 @@ TEST_CASE("the first losses and statistics of ptynet-b are PyTorch's", "[slow]")
     const double loss = trainer.step({frames, {}, {}, {}}, file["rate"]).loss;
     const double expected = file["losses"][step];
     double spread = 0;
-    for (const char* key : {"losses_float32", "losses_float32_no_onednn"}) {
-      spread = std::max(spread, std::abs(file[key][step].get<double>() - expected));
+    for (const Json& losses : file["losses_float32"]) {
+      spread = std::max(spread, std::abs(losses[step].get<double>() - expected));
     }
     INFO("step " << step << ": " << loss << ", expected " << expected << ", PyTorch's spread "
                  << spread);

@@ -124,6 +124,18 @@ def exact_and_single(run, case):
     return exact, single
 
 
+def undecided(case):
+    """[index, sign of prediction - count] of the pixels of frames 0 to 15 where the two agree to 1e-3, so that rounding
+    alone may turn the sign, which is the L1 loss's derivative: a single one moves a gradient by 1e-5."""
+    state, frames, probe = case.inputs(torch.float64)
+    frames = frames[:16]
+    with torch.no_grad():
+        sample = case.reference.net(case.architecture, state, case.reference.normalise(case.architecture, frames), True)[2]
+        excess = (case.reference.diffraction(sample, probe) - frames).flatten()
+    index = torch.nonzero(excess.abs() <= 1e-3 * frames.flatten()).flatten()
+    return [[int(i), int(torch.sign(excess[i]))] for i in index]
+
+
 def gradients(case):
     """The first step, frames 0 to 15."""
     def run(state, frames, probe):
@@ -156,7 +168,7 @@ def gradients(case):
         tensors.append(entry)
     write_json(f"{case.name}-gradients.json", {
         "architecture": case.name, "weights": case.weights, "frames": 16, "variants": list(VARIANTS), "loss": exact_loss,
-        "losses_float32": [loss for loss, _ in single.values()], "tensors": tensors})
+        "losses_float32": [loss for loss, _ in single.values()], "undecided_pixels": undecided(case), "tensors": tensors})
     write_npz(f"{case.name}-gradients.npz", samples)
     errors = [t["float32_errors"] for t in tensors if "float32_errors" in t]
     print(f"{case.name}: {len(tensors)} gradients, {len(zeros)} zero, worst and median error of PyTorch float32: " + ", ".join(
