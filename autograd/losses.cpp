@@ -4,10 +4,6 @@ namespace ptynet {
 
 namespace {
 
-Array gradient_for(Context& context, const Tensor& x) {
-  return x.tape() != nullptr ? context.allocate(x.shape(), x.value().dtype()) : Array();
-}
-
 void expect_patch(const char* operation, const PatchTensors& patch) {
   if (patch.amplitude.shape().rank() != 3 || patch.amplitude.shape() != patch.phase.shape()) {
     fail_input(operation, ": expected amplitude and phase [n, h, w], found ",

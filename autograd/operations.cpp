@@ -46,11 +46,6 @@ void expect_channels(const char* operation, std::int64_t found, std::int64_t exp
   }
 }
 
-// Room for the gradient by `x` where it is wanted.
-Array gradient_for(Context& context, const Tensor& x) {
-  return x.tape() != nullptr ? context.allocate(x.shape(), x.value().dtype()) : Array();
-}
-
 using ConvGradient = void (Backend::*)(const Array&, const Array&, const OutputGradient&,
                                        const ConvOptions&, OperandGradients&);
 
@@ -144,6 +139,10 @@ Tensor batch_norm_training(Context& context, const Tensor& x, const Tensor& weig
   BatchNormParameters p{weight.value(),    bias.value(),  state.running_mean,
                         state.running_var, state.epsilon, state.momentum};
   expect_parameters(x, p);
+  if (x.value().elements() == x.shape()[3]) {
+    fail_input("batch_norm: one value per channel has no variance to train with, found ",
+               describe(x.value()), ": use a larger batch or larger frames");
+  }
   const DType type = x.value().dtype();
   BatchStatistics batch{context.allocate(weight.shape(), type),
                         context.allocate(weight.shape(), type)};

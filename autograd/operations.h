@@ -17,7 +17,7 @@ Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& 
               const ConvOptions& options, std::optional<DType> result = {});
 Tensor conv_transpose2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
                         const ConvOptions& options, std::optional<DType> result = {});
-// With stored statistics. Not recorded: inference only, or layers that are not trained.
+// With stored statistics: inference only. Throws Error (runtime) for an x that a tape watches.
 Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& parameters);
 // With the batch's statistics; the running ones move. weight and bias [c].
 struct BatchNormState {

@@ -49,14 +49,17 @@ void Adam::restore(double steps_done, const std::vector<Moments>& moments) {
   if (moments.size() != moments_.size()) {
     fail_input("expected the moments of ", moments_.size(), " tensors, found ", moments.size());
   }
+  const auto expect_fit = [](const Array& from, const Array& to) {
+    if (from.shape() == to.shape() && from.dtype() == to.dtype()) return;
+    fail_input("expected a moment ", describe(to), ", found ", describe(from));
+  };
   for (std::size_t i = 0; i < moments.size(); ++i) {
-    for (const auto& [from, to] : {std::pair{&moments[i].first, &moments_[i].first},
-                                   std::pair{&moments[i].second, &moments_[i].second}}) {
-      if (from->shape() != to->shape() || from->dtype() != to->dtype()) {
-        fail_input("expected a moment ", describe(*to), ", found ", describe(*from));
-      }
-      context_.backend().copy(*from, *to);
-    }
+    expect_fit(moments[i].first, moments_[i].first);
+    expect_fit(moments[i].second, moments_[i].second);
+  }
+  for (std::size_t i = 0; i < moments.size(); ++i) {
+    context_.backend().copy(moments[i].first, moments_[i].first);
+    context_.backend().copy(moments[i].second, moments_[i].second);
   }
   Array host = Array::host({1}, DType::kF64);
   host.data<double>()[0] = steps_done;

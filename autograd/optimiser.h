@@ -28,9 +28,9 @@ class Adam {
     Array first;
     Array second;
   };
-  std::size_t size() const { return moments_.size(); }
   const Moments& moments(std::size_t i) const { return moments_.at(i); }  // on the device
-  void restore(double steps_done, const std::vector<Moments>& moments);   // copied
+  // Copied; throws Error (input), with nothing changed, when shapes or types do not fit.
+  void restore(double steps_done, const std::vector<Moments>& moments);
 
  private:
   Context& context_;

@@ -54,6 +54,10 @@ void Tape::accumulate(const Tensor& tensor, const Array& gradient) {
   gathered = sum;
 }
 
+Array gradient_for(Context& context, const Tensor& x) {
+  return x.tape() != nullptr ? context.allocate(x.shape(), x.value().dtype()) : Array();
+}
+
 void Tape::backward() {
   while (!nodes_.empty()) {
     Node node = std::move(nodes_.back());

@@ -42,8 +42,6 @@ class Tape {
   // memory of a recorded step is planned to the peak of this order.
   void backward();
 
-  Context& context() { return context_; }
-
  private:
   struct Node {
     std::vector<std::shared_ptr<Tensor::Slot>> outputs;
@@ -55,6 +53,9 @@ class Tape {
   std::vector<Node> nodes_;
   std::vector<std::shared_ptr<Tensor::Slot>> leaves_;
 };
+
+// Room for the gradient by `x`, where it is wanted; else an empty array.
+Array gradient_for(Context& context, const Tensor& x);
 
 // The tape of the first operand that has one; null: nothing needs to be recorded.
 template <typename... Tensors>

@@ -42,6 +42,19 @@ double sum_of(const Array& sums, std::int64_t column) {
   return sum;
 }
 
+void expect_trainable(const std::vector<LayerSpec>& layers) {
+  for (const LayerSpec& layer : layers) {
+    if (layer.type == LayerType::kDropout && layer.probability > 0) {
+      fail_input("training does not do dropout: set its p to 0 in the architecture");
+    }
+    if (layer.activation.kind == ActivationKind::kLeakyRelu && layer.activation.alpha < 0) {
+      fail_input("training needs a leaky_relu of slope 0 or more, found ", layer.activation.alpha,
+                 ": below 0 its output does not tell the side it came from");
+    }
+    for (const auto& part : layer.parts) expect_trainable(part);
+  }
+}
+
 StateDict copies(const StateDict& state) {
   StateDict out;
   for (const auto& [name, tensor] : state) out.emplace(name, tensor.clone());
@@ -77,6 +90,10 @@ Trainer::Trainer(const Architecture& architecture, const StateDict& state,
     fail_input("a batch is 1 to 65536 frames, found ", options.batch);
   }
   trace(architecture, options.height, options.width);
+  expect_trainable(architecture.layers);
+  if (rule_.scale == InputScale::kScanMax && !(rule_.scan_max > 0)) {
+    fail_input("this input rule divides by the scan's largest count, which must be above 0");
+  }
   check_objective();
   context_ = std::make_unique<Context>(options.context);
   network_ = std::make_unique<Network>(*context_, architecture, copies(state),
@@ -140,8 +157,8 @@ void Trainer::choose_trained() {
   }
   for (std::size_t i = 0; i < used.size(); ++i) {
     if (!used[i]) {
-      fail_input("no parameter is called like '", options_.freeze[i], "'; one is called '",
-                 parameters_.front().name, "'");
+      fail_input("no parameter is called like '", options_.freeze[i], "'",
+                 parameters_.empty() ? "" : "; one is called '" + parameters_.front().name + "'");
     }
   }
 }
@@ -178,8 +195,14 @@ void Trainer::record_step(Plan& plan, bool update_probe) {
 }
 
 Trainer::Plan& Trainer::plan_of(std::int64_t n, bool update_probe) {
-  auto& plan = plans_[{n, update_probe}];
-  if (plan != nullptr) return *plan;
+  const auto found = plans_.find({n, update_probe});
+  if (found != plans_.end()) return *found->second;
+  // The probe is updated from some step on: plans of before have had their time.
+  std::erase_if(plans_, [=](const auto& plan) { return plan.first.second != update_probe; });
+  return *plans_.emplace(std::pair{n, update_probe}, make_plan(n, update_probe)).first->second;
+}
+
+std::unique_ptr<Trainer::Plan> Trainer::make_plan(std::int64_t n, bool update_probe) {
   auto made = std::make_unique<Plan>();
   const Shape shape{n, options_.height, options_.width};
   made->frames = context_->allocate(shape, DType::kF32);
@@ -195,8 +218,7 @@ Trainer::Plan& Trainer::plan_of(std::int64_t n, bool update_probe) {
     made->target.phase = Tensor(context_->allocate(shape, DType::kF32));
   }
   record_step(*made, update_probe);
-  plan = std::move(made);
-  return *plan;
+  return made;
 }
 
 void Trainer::load(Plan& plan, const TrainingBatch& batch) {
@@ -210,7 +232,8 @@ void Trainer::load(Plan& plan, const TrainingBatch& batch) {
   copy("frames", batch.frames, plan.frames);
   copy("amplitudes", batch.amplitude, plan.target.amplitude.value());
   copy("phases", batch.phase, plan.target.phase.value());
-  copy("a canvas", batch.canvas.empty() ? batch.canvas : as_pairs(batch.canvas), plan.canvas);
+  const bool complex = !batch.canvas.empty() && batch.canvas.dtype() == DType::kC64;
+  copy("a canvas", complex ? as_pairs(batch.canvas) : batch.canvas, plan.canvas);
 }
 
 StepOutcome Trainer::step(const TrainingBatch& batch, double learning_rate, bool update_probe) {

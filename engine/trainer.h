@@ -80,8 +80,9 @@ struct TrainerState {
 // time.
 class Trainer {
  public:
-  // Throws Error (input) when weights, architecture, frames or objective do not fit, or a pattern
-  // of `freeze` matches no parameter.
+  // Throws Error (input) when weights, architecture, frames or objective do not fit, a pattern of
+  // `freeze` matches no parameter, or the network has layers that cannot be trained: dropout, and
+  // leaky_relu with a slope below 0.
   Trainer(const Architecture& architecture, const StateDict& state, const TrainerOptions& options);
   ~Trainer();
 
@@ -111,6 +112,7 @@ class Trainer {
   void check_objective() const;
   void choose_trained();
   Plan& plan_of(std::int64_t n, bool update_probe);
+  std::unique_ptr<Plan> make_plan(std::int64_t n, bool update_probe);
   void record_step(Plan& plan, bool update_probe);
   void load(Plan& plan, const TrainingBatch& batch);
   StepOutcome outcome_of(const Plan& plan) const;

@@ -150,6 +150,14 @@ TEST_CASE("gradients of concatenated parts are their slices") {
   CHECK(b.gradient().empty());
 }
 
+TEST_CASE("a batch norm of one value per channel is not trained") {
+  Context context;
+  const Tensor x = constant({1, 2}, {1, 1, 1, 2});
+  const Tensor ones = constant({1, 1}, {2});
+  CHECK_THROWS_WITH(batch_norm_training(context, x, ones, ones, {ones.value(), ones.value()}),
+                    Catch::Contains("larger batch"));
+}
+
 TEST_CASE("losses on one tape add up, each times its factor") {
   Context context;
   const Shape shape{1, 2, 2};

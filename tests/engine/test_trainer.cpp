@@ -365,6 +365,15 @@ TEST_CASE("a trainer refuses what does not fit") {
   CHECK_THROWS_WITH(trainer.step({random_array("f", {2, 32, 16}, 0, 1), {}, {}, {}}, 1e-3),
                     Catch::Contains("f32[2, 32, 32]"));
   CHECK_THROWS_WITH(trainer.restore({}), Catch::Contains("no tensor"));
+  Architecture changed = small.architecture;
+  changed.layers.back().activation = {ActivationKind::kLeakyRelu, -0.1F, 0};
+  CHECK_THROWS_WITH(Trainer(changed, small.state, options), Catch::Contains("slope 0 or more"));
+  changed = small.architecture;
+  changed.layers.push_back({.type = LayerType::kDropout, .probability = 0.5F});
+  CHECK_THROWS_WITH(Trainer(changed, small.state, options), Catch::Contains("dropout"));
+  changed = small.architecture;
+  changed.input.scale = InputScale::kScanMax;
+  CHECK_THROWS_WITH(Trainer(changed, small.state, options), Catch::Contains("largest count"));
   options.height = 64;
   CHECK_THROWS_WITH(Trainer(small.architecture, small.state, options), Catch::Contains("probe"));
 }
