@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/training_frames.h"
+
 namespace ptynet {
 
 namespace {
@@ -18,11 +20,14 @@ SharedCanvas::SharedCanvas(Context& context, const Array& probe,
   empty_.reserve(positions_);
 }
 
-void SharedCanvas::renew(Trainer& trainer, const Array& frames) {
+void SharedCanvas::renew(Trainer& trainer, const Array& frames,
+                         const std::vector<std::int64_t>& indices) {
   Stitcher stitcher = empty_;
-  for (std::int64_t first = 0; first < frames.shape()[0]; first += kFramesAtOnce) {
-    const std::int64_t n = std::min(kFramesAtOnce, frames.shape()[0] - first);
-    const Array part = frames.slice(first, n);
+  const auto count = static_cast<std::int64_t>(indices.size());
+  for (std::int64_t first = 0; first < count; first += kFramesAtOnce) {
+    const std::int64_t n = std::min(kFramesAtOnce, count - first);
+    const auto index = indices.begin() + first;
+    const Array part = gather(frames, {index, index + n});
     Array amplitude = Array::host(part.shape(), DType::kF32);
     Array phase = Array::host(part.shape(), DType::kF32);
     trainer.predict(part, amplitude, phase);

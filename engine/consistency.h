@@ -14,12 +14,13 @@ namespace ptynet {
 // a gradient towards it leaves as it is.
 class SharedCanvas {
  public:
-  // probe c64 [modes, h, w]; one position for each frame that renew() will see.
+  // probe c64 [modes, h, w]; one position for each frame that renew() will use.
   SharedCanvas(Context& context, const Array& probe, std::vector<io::Position> positions,
                std::int64_t max_canvas);
 
-  // The canvas of the patches that the trainer's weights of now predict for `frames` f32 [n, h, w].
-  void renew(Trainer& trainer, const Array& frames);
+  // The canvas of the patches that the trainer's weights of now predict for those of `frames`
+  // f32 [n, h, w] with these indices, one for each position. A few frames at a time are copied.
+  void renew(Trainer& trainer, const Array& frames, const std::vector<std::int64_t>& indices);
   // c64 [k, h, w] under the frames with these indices.
   Array cut(const std::vector<std::int64_t>& indices) const;
 

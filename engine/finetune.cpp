@@ -1,20 +1,20 @@
 #include "engine/finetune.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
-#include <filesystem>
 #include <iomanip>
 #include <limits>
 #include <new>
+#include <numeric>
 #include <stdexcept>
 #include <system_error>
 
 #include "engine/finetune_loop.h"
+#include "engine/finetune_options.h"
 #include "engine/load_architecture.h"
 #include "engine/thread_scope.h"
-#include "io/bytes.h"
+#include "engine/training_warning.h"
+#include "io/checkpoint.h"
 #include "io/datasets.h"
 #include "io/sha256.h"
 #include "io/weights.h"
@@ -24,83 +24,14 @@ namespace ptynet {
 
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr std::int64_t kFramesAtOnce = 64;
 // A step of Adam moves a value by about the learning rate. Of the networks' weights, which are
 // around 0.1, that is 1e-3 of their size at the published rate; a tenth of the probe's own size
 // (RMS of its real and imaginary parts) in the place of 0.1 moves the probe by the same share.
 constexpr double kProbeRateOfRms = 10;
 
-std::string shortest(double value) {
-  std::array<char, 32> buffer{};
-  return {buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr};
-}
-
 std::string sha256_of(const Array& array) {
   return io::sha256({static_cast<const std::byte*>(array.data()), array.bytes()});
-}
-
-std::string name_of(ScheduleKind kind) {
-  constexpr std::array kNames{"constant", "step", "cosine", "cyclic"};
-  return kNames.at(static_cast<std::size_t>(kind));
-}
-
-std::string name_of(IntensityLoss loss) {
-  constexpr std::array kNames{"l1", "amplitude", "poisson"};
-  return kNames.at(static_cast<std::size_t>(loss));
-}
-
-std::string name_of(ProbeCalibration calibration) {
-  constexpr std::array kNames{"off", "empty-beam", "brightest", "network"};
-  return kNames.at(static_cast<std::size_t>(calibration));
-}
-
-void expect_together(const FinetuneOptions& o) {
-  if (o.batch < 1) fail_input("--batch must be at least 1, found ", o.batch);
-  if (o.epochs < 0) fail_input("--epochs must be 0 or more, found ", o.epochs);
-  if (o.every < 1) fail_input("--every must be at least 1, found ", o.every);
-  if (!(o.learning_rate > 0) || !std::isfinite(o.learning_rate)) {
-    fail_input("--learning-rate must be above 0, found ", o.learning_rate);
-  }
-  if (!(o.consistency >= 0) || !std::isfinite(o.consistency)) {
-    fail_input("--consistency must be 0 or more, found ", o.consistency);
-  }
-  if (!(o.validate >= 0 && o.validate <= 0.5)) {
-    fail_input("--validate holds out a share from 0 to 0.5 of the frames, found ", o.validate);
-  }
-  if (o.patience && o.validate == 0) {
-    fail_input("--patience needs frames to judge by: give --validate FRACTION");
-  }
-  if (o.support && o.update_probe) {
-    fail_input("--support and --update-probe exclude each other: a refined probe would leave the ",
-               "support");
-  }
-  if (!o.png.empty() && o.reconstruction.empty()) {
-    fail_input("--png shows the reconstruction: give --reconstruction OUT.h5 too");
-  }
-}
-
-// Outputs take the place of no file that the job reads, nor of each other, and can be written.
-void expect_usable(const FinetuneOptions& o) {
-  expect_together(o);
-  std::vector<fs::path> inputs{o.scan.path, o.weights, o.architecture};
-  for (const std::string* name :
-       {&o.scan.positions, &o.scan.probe, &o.scan.mask, &o.scan.dark, &o.empty_beam}) {
-    if (!name->empty()) inputs.push_back(io::parse_dataset_name(*name).path);
-  }
-  std::vector<fs::path> outputs;
-  for (const std::string* name : {&o.output, &o.reconstruction, &o.checkpoint, &o.log_csv}) {
-    if (name->empty()) continue;
-    const fs::path path = fs::absolute(*name).lexically_normal();
-    if (std::find(outputs.begin(), outputs.end(), path) != outputs.end()) {
-      fail_input(*name, " is to hold two things: give every output a name of its own");
-    }
-    outputs.push_back(path);
-    io::expect_no_input(*name, inputs);
-    const io::PendingFile can_be_written(*name);
-  }
-  if (!o.resume.empty()) io::expect_no_input(o.output, {o.resume});
 }
 
 // Members stand in the order of what they cost: what is wrong with the request shows before the
@@ -111,20 +42,25 @@ class Finetuning {
       : options_(options),
         weights_(io::read_weights(options.weights)),
         architecture_(find_architecture()),
+        checkpoint_(read_resumed()),
         scan_(open_scan()),
+        empty_beam_(read_empty_beam()),
         frames_(read()),
         split_(split_frames(scan_.count(), options.validate)),
         rule_(input_rule()),
         probe_(make_probe()),
         trainer_(architecture_, weights_.tensors, trainer_options()),
         canvas_(make_canvas()),
-        loop_(trainer_, frames_, split_, canvas_ ? &*canvas_ : nullptr, options_, identity()) {}
+        identity_(identity()),
+        loop_(trainer_, frames_, split_, canvas_ ? &*canvas_ : nullptr, options_, identity_) {}
 
   FinetuneSummary run();
 
  private:
   Architecture find_architecture() const;
+  std::optional<io::Checkpoint> read_resumed() const;
   Scan open_scan() const;
+  Array read_empty_beam();
   Array read();
   InputRule input_rule() const;
   Array make_probe();
@@ -146,7 +82,9 @@ class Finetuning {
   FinetuneOptions options_;  // with as many frames in a batch as there are
   io::WeightFile weights_;
   Architecture architecture_;
+  std::optional<io::Checkpoint> checkpoint_;  // to go on from
   Scan scan_;
+  Array empty_beam_;  // f32 [1, h, w]; or empty
   Array frames_;
   FrameSplit split_;
   InputRule rule_;
@@ -154,6 +92,7 @@ class Finetuning {
   Array probe_;
   Trainer trainer_;
   std::optional<SharedCanvas> canvas_;
+  std::map<std::string, std::string> identity_;  // all that the weights at the end depend on
   FinetuneLoop loop_;
   double mean_counts_ = 0;  // of a frame
 };
@@ -166,6 +105,12 @@ Architecture Finetuning::find_architecture() const {
                " file)");
   }
   return parse_architecture(weights_.architecture_json);
+}
+
+std::optional<io::Checkpoint> Finetuning::read_resumed() const {
+  expect_freezable(architecture_, options_.freeze);
+  if (options_.resume.empty()) return std::nullopt;
+  return io::read_checkpoint(options_.resume, "finetune");
 }
 
 Scan Finetuning::open_scan() const {
@@ -195,6 +140,13 @@ Scan Finetuning::open_scan() const {
     for (const std::string& note : scan.notes()) options_.log(note);
   }
   return scan;
+}
+
+Array Finetuning::read_empty_beam() {
+  if (options_.calibrate != ProbeCalibration::kEmptyBeam) return {};
+  const Array image = io::load_image(io::parse_dataset_name(options_.empty_beam));
+  const Shape& s = image.shape();
+  return scan_.preprocess(image.reshape({1, s[0], s[1]}));
 }
 
 Array Finetuning::read() { return read_frames(scan_, memory_for_frames(), options_.stage); }
@@ -227,11 +179,8 @@ double Finetuning::calibration(const Array& probe) {
   switch (options_.calibrate) {
     case ProbeCalibration::kOff:
       return 1;
-    case ProbeCalibration::kEmptyBeam: {
-      const Array image = io::load_image(io::parse_dataset_name(options_.empty_beam));
-      const Shape& s = image.shape();
-      return scale_to_counts(context, probe, scan_.preprocess(image.reshape({1, s[0], s[1]})));
-    }
+    case ProbeCalibration::kEmptyBeam:
+      return scale_to_counts(context, probe, empty_beam_);
     case ProbeCalibration::kBrightest:
       return scale_to_counts(context, probe, gather(frames_, brightest_frames(frames_)));
     case ProbeCalibration::kNetwork:
@@ -291,34 +240,15 @@ std::optional<SharedCanvas> Finetuning::make_canvas() {
                                           options_.max_canvas);
 }
 
-// All that the weights at the end depend on, by the names that users know.
 std::map<std::string, std::string> Finetuning::identity() const {
   const FinetuneOptions& o = options_;
-  std::string frozen;
-  for (const std::string& pattern : o.freeze) frozen += (frozen.empty() ? "" : ",") + pattern;
-  const auto number = [](const std::optional<std::int64_t>& n) {
-    return n ? text(*n) : std::string("none");
-  };
-  std::map<std::string, std::string> out{
-      {"--epochs", text(o.epochs)},
-      {"--batch", text(o.batch)},
-      {"--learning-rate", shortest(o.learning_rate)},
-      {"--schedule", name_of(o.schedule)},
-      {"--loss", name_of(o.loss)},
-      {"--freeze", frozen.empty() ? "none" : frozen},
-      {"--support", o.support ? shortest(*o.support) : "none"},
-      {"--calibrate-probe", name_of(o.calibrate)},
-      {"--update-probe", number(o.update_probe)},
-      {"--consistency", shortest(o.consistency)},
-      {"--validate", shortest(o.validate)},
-      {"--patience", number(o.patience)},
-      {"--shuffle", o.shuffle ? text("with --seed ", o.seed) : "none"},
-      {"--input-rule", o.input_rule.empty() ? "none" : o.input_rule},
-      {"architecture", architecture_.name},
-      {"architecture sha256", io::sha256(std::as_bytes(std::span<const char>(architecture_.json)))},
-      {"weights sha256", weights_.sha256},
-      {"frames sha256", sha256_of(frames_)},
-      {"probe sha256", io::sha256_of_probe(probe_)}};
+  std::map<std::string, std::string> out = settings_of(o);
+  out.insert({{"architecture", architecture_.name},
+              {"architecture sha256",
+               io::sha256(std::as_bytes(std::span<const char>(architecture_.json)))},
+              {"weights sha256", weights_.sha256},
+              {"frames sha256", sha256_of(frames_)},
+              {"probe sha256", io::sha256_of_probe(probe_)}});
   if (o.consistency > 0) {
     Array positions = Array::host({scan_.count(), 2}, DType::kF64);
     auto* to = positions.data<double>();
@@ -371,7 +301,8 @@ void Finetuning::judge() {
 void Finetuning::write_weights() const {
   io::WeightFile out;
   out.tensors = trainer_.state().weights;
-  out.architecture_json = architecture_.json;
+  out.architecture_json =
+      options_.input_rule.empty() ? architecture_.json : json_with_input_rule(architecture_, rule_);
   io::TrainingRecord& record = out.trained_for;
   record.frame_px = {scan_.height(), scan_.width()};
   record.object_pixel_m = scan_.object_pixel_m();
@@ -379,7 +310,7 @@ void Finetuning::write_weights() const {
   record.orientation = scan_.orientation();
   record.probe = trainer_.probe();
   record.settings = "ptynet finetune\n";
-  for (const auto& [name, value] : identity()) record.settings += name + " " + value + "\n";
+  for (const auto& [name, value] : identity_) record.settings += name + " " + value + "\n";
   record.scores = {{"r_before", summary_.r_before},
                    {"r_after", summary_.r_after},
                    {"r_flat_object", summary_.r_flat_object},
@@ -398,7 +329,7 @@ void Finetuning::reconstruct_all() {
   o.scan = options_.scan;
   o.scan.frames.reset();
   o.weights = options_.output;
-  o.input_rule = options_.input_rule;
+  o.rule = rule_;
   o.probe = trainer_.probe();
   o.output = options_.reconstruction;
   o.png = options_.png;
@@ -415,6 +346,17 @@ void Finetuning::reconstruct_all() {
 
 FinetuneSummary Finetuning::run() {
   FinetuneSummary& s = summary_;
+  if (checkpoint_) {
+    loop_.resume(*checkpoint_);
+    checkpoint_.reset();  // its tensors are the trainer's now
+  } else {
+    loop_.begin();
+  }
+  const std::vector<double> counts = counts_of_frames(frames_);
+  warn_about_training(
+      weights_.trained_for, scan_,
+      std::accumulate(counts.begin(), counts.end(), 0.0) / static_cast<double>(counts.size()),
+      options_.warning);
   loop_.run();
   s.frames = scan_.count();
   s.held_out = static_cast<std::int64_t>(split_.held_out.size());

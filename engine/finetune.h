@@ -33,13 +33,14 @@ struct FinetuneOptions {
   std::string weights;
   std::string architecture;  // name or FILE.json; empty: the weight file's own
   std::string input_rule;    // name; empty: the architecture's own
-  std::string output = "weights.h5";
+  std::string output = "tuned.h5";
   std::string reconstruction;  // result file of the whole scan; empty: none
   std::string png;             // folder for its pictures; empty: none
   std::int64_t epochs = 300;
   std::int64_t batch = 16;  // more than there are frames: one batch an epoch
   double learning_rate = 1e-4;
   ScheduleKind schedule = ScheduleKind::kStep;
+  double half_cycle_epochs = 60;  // of the cyclic schedule
   IntensityLoss loss = IntensityLoss::kL1;
   std::vector<std::string> freeze;  // patterns of parameter names
   std::optional<double> support;    // within_support() of the probe
@@ -65,6 +66,8 @@ struct FinetuneOptions {
   Log log;                     // what the user should know
   Log warning;                 // what the user should check
   std::function<bool()> stop;  // asked after every batch
+  // SIGINT and SIGTERM stop it like `stop`, and only while epochs run (engine/interrupt.h).
+  bool stop_on_signals = false;
 };
 
 struct FinetuneSummary {

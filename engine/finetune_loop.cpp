@@ -1,12 +1,14 @@
 #include "engine/finetune_loop.h"
 
+#include <omp.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <numeric>
 
+#include "engine/interrupt.h"
 #include "engine/training_checkpoint.h"
-#include "io/checkpoint.h"
 
 namespace ptynet {
 
@@ -15,6 +17,7 @@ namespace {
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr double kDiverged = 1e3;  // times the first epoch's loss
 constexpr std::int64_t kFramesAtOnce = 64;
+constexpr const char* kThreads = "threads";
 
 RSums sums_over(Trainer& trainer, const Array& frames, const std::vector<std::int64_t>& indices) {
   Context& context = trainer.context();
@@ -33,6 +36,11 @@ RSums sums_over(Trainer& trainer, const Array& frames, const std::vector<std::in
     for (const RSums& frame : meter.measure(object, part)) sums += frame;
   }
   return sums;
+}
+
+// NaN stands for an R that there is not, as of frames without counts.
+double measured(const io::Checkpoint& checkpoint, const char* name) {
+  return std::isnan(checkpoint.number(name)) ? kNone : amount(checkpoint, name);
 }
 
 }  // namespace
@@ -60,22 +68,33 @@ FinetuneLoop::FinetuneLoop(Trainer& trainer, const Array& frames, const FrameSpl
   schedule_.rate = options.learning_rate;
   schedule_.epochs = std::max<std::int64_t>(options.epochs, 1);
   schedule_.batches_per_epoch = (n + options.batch - 1) / options.batch;
+  schedule_.half_cycle_epochs = options.half_cycle_epochs;
+  loss_unit_ = loss_unit();
 }
 
 std::int64_t FinetuneLoop::best_epoch() const { return best_ ? best_->epoch : epoch_; }
 
 void FinetuneLoop::run() {
-  options_.resume.empty() ? begin() : resume();
+  std::optional<InterruptGuard> guard;
+  if (options_.stop_on_signals) guard.emplace();
   write_log();
   while (epoch_ < epochs() && !patience_is_over()) {
     begin_epoch();
     while (partial_.batch < schedule_.batches_per_epoch) {
-      if (options_.stop && options_.stop()) stop();
+      if (asked_to_stop()) stop();
       step();
     }
     end_epoch();
   }
+  guard.reset();
+  if (asked_to_stop()) stop();
+  expect_finite_state(trainer_.state());  // the last step's loss tells only what it started from
   if (best_) take_best();
+}
+
+bool FinetuneLoop::asked_to_stop() const {
+  return (options_.stop && options_.stop()) ||
+         (options_.stop_on_signals && InterruptGuard::requested());
 }
 
 void FinetuneLoop::begin() {
@@ -87,14 +106,16 @@ void FinetuneLoop::begin_epoch() {
   std::vector<std::int64_t> places(split_.training.size());
   std::iota(places.begin(), places.end(), 0);
   order_ = options_.shuffle ? shuffled(places, options_.seed, epoch_) : places;
+  resumed_ = std::chrono::steady_clock::now();
   // In the middle of an epoch the canvas came with the checkpoint.
   if (canvas_ != nullptr && partial_.batch == 0) {
-    canvas_->renew(trainer_, gather(frames_, split_.training));
+    canvas_->renew(trainer_, frames_, split_.training);
   }
-  resumed_ = std::chrono::steady_clock::now();
 }
 
 void FinetuneLoop::step() {
+  step_epoch_ = epoch_ + 1;
+  step_batch_ = partial_.batch + 1;
   const std::int64_t first = partial_.batch * options_.batch;
   const std::int64_t n = std::min(options_.batch, static_cast<std::int64_t>(order_.size()) - first);
   const std::vector<std::int64_t> places(order_.begin() + first, order_.begin() + first + n);
@@ -125,7 +146,7 @@ void FinetuneLoop::end_epoch() {
   if (!split_.held_out.empty()) validate(validation_r);
   log_.add({static_cast<double>(epoch_ + 1), partial_.loss / partial_.frames,
             partial_.r_total > 0 ? partial_.r_difference / partial_.r_total : kNone, validation_r,
-            schedule_.at(epoch_, 0), partial_.seconds});
+            schedule_.at(epoch_, schedule_.batches_per_epoch - 1), partial_.seconds});
   seconds_ += partial_.seconds;
   partial_ = {};
   ++epoch_;
@@ -157,19 +178,24 @@ bool FinetuneLoop::patience_is_over() const {
   return options_.patience && partial_.batch == 0 && epoch_ - best_->epoch >= *options_.patience;
 }
 
-// Held against the mean of the first epoch, as far as it has come. A Poisson loss may be below 0,
-// so it is the magnitude.
+// A Poisson loss grows with the counts and passes through 0: beside its magnitude stands the mean
+// count of a pixel, in which the loss is measured.
+double FinetuneLoop::loss_unit() const {
+  if (options_.loss != IntensityLoss::kPoisson) return 0;
+  return options_.consistency > 0 ? 1 : mean_count(frames_);  // which divides the loss then
+}
+
 void FinetuneLoop::expect_sound(double loss) const {
   if (!std::isfinite(loss)) give_up(text("the loss is ", loss));
-  if (log_.rows() == 0 && partial_.batch == 0) return;
-  const double first = log_.rows() > 0 ? log_.at(0, "loss") : partial_.loss / partial_.frames;
-  if (loss > kDiverged * std::abs(first)) {
+  if (log_.rows() == 0) return;
+  const double first = log_.at(0, "loss");
+  if (loss > kDiverged * (std::abs(first) + loss_unit_)) {
     give_up(text("the loss is ", loss, ", over ", kDiverged, " times the first epoch's ", first));
   }
 }
 
 void FinetuneLoop::give_up(const std::string& what) const {
-  fail_runtime("epoch ", epoch_ + 1, ", batch ", partial_.batch + 1, ": ", what, ": ",
+  fail_runtime("epoch ", step_epoch_, ", batch ", step_batch_, ": ", what, ": ",
                last_good_.empty() ? "no checkpoint was written before"
                                   : "the last good checkpoint is " + last_good_,
                "; try a smaller --learning-rate");
@@ -223,17 +249,24 @@ std::string FinetuneLoop::checkpoint_path() const {
 
 void FinetuneLoop::stop() {
   save(checkpoint_path());
+  if (epoch_ == epochs()) {
+    fail_runtime("stopped after the last epoch: go on with --resume ", checkpoint_path());
+  }
   fail_runtime("stopped in epoch ", epoch_ + 1, " after ", partial_.batch, " of ",
                schedule_.batches_per_epoch, " batches: go on with --resume ", checkpoint_path());
 }
 
-void FinetuneLoop::save(const std::string& path) {
-  const TrainerState state = trainer_.state();
+void FinetuneLoop::expect_finite_state(const TrainerState& state) const {
   try {
     expect_finite(state);
   } catch (const Error& problem) {
     give_up(problem.what());
   }
+}
+
+void FinetuneLoop::save(const std::string& path) {
+  const TrainerState state = trainer_.state();
+  expect_finite_state(state);
   io::Checkpoint c;
   c.job = "finetune";
   c.options = identity_;
@@ -245,6 +278,7 @@ void FinetuneLoop::save(const std::string& path) {
                {"r_total", partial_.r_total},
                {"epoch_seconds", partial_.seconds},
                {"seconds", seconds_},
+               {kThreads, static_cast<double>(omp_get_max_threads())},
                {"r_before", before_.all},
                {"validation_r_before", before_.held_out}};
   put(state, c);
@@ -260,48 +294,79 @@ void FinetuneLoop::save(const std::string& path) {
   last_good_ = text(path, " (", epoch_, " epochs and ", partial_.batch, " batches)");
 }
 
-void FinetuneLoop::resume() {
-  const io::Checkpoint c = io::read_checkpoint(options_.resume, "finetune");
-  io::expect_same_options(options_.resume, c, identity_);
-  const auto whole = [&](const char* name, std::int64_t most) {
-    const double value = c.number(name);
-    if (!(value >= 0 && value <= static_cast<double>(most))) {
-      fail_input(options_.resume, ": expected ", name, " from 0 to ", most, ", found ", value);
-    }
-    return static_cast<std::int64_t>(value);
-  };
-  epoch_ = whole("epoch", epochs());
-  partial_.batch = whole("batch", schedule_.batches_per_epoch - 1);
-  partial_.loss = c.number("loss_sum");
-  partial_.frames = c.number("frames");
-  partial_.r_difference = c.number("r_difference");
-  partial_.r_total = c.number("r_total");
-  partial_.seconds = c.number("epoch_seconds");
-  seconds_ = c.number("seconds");
-  before_ = {c.number("r_before"), c.number("validation_r_before")};
-  log_.take(c);
-  if (static_cast<std::int64_t>(log_.rows()) != epoch_) {
-    fail_input(options_.resume, ": expected the history of ", epoch_, " epochs, found ",
-               log_.rows());
+void FinetuneLoop::resume(const io::Checkpoint& checkpoint) {
+  io::expect_same_options(options_.resume, checkpoint, identity_);
+  try {
+    restore(checkpoint);
+  } catch (const Error& problem) {
+    if (problem.fault() == Fault::kRuntime) throw;
+    fail_input(options_.resume, ": ", problem.what(),
+               ": the checkpoint is damaged: use another one, or begin again without --resume");
   }
-  if (canvas_ != nullptr && partial_.batch > 0) {
-    const StateDict& canvas = c.group("canvas");
-    if (!canvas.contains("object")) fail_input(options_.resume, ": the canvas has no object");
-    canvas_->restore(canvas.at("object"));
-  }
-  const TrainerState state = trainer_state_of(c);
-  if (!split_.held_out.empty()) {
-    const StateDict& probe = c.group("best_probe");
-    if (!probe.contains("value")) fail_input(options_.resume, ": the best probe has no value");
-    best_ = Best{whole("best_epoch", epoch_), c.number("best_r"), c.group("best_weights"),
-                 probe.at("value")};
-    TrainerState best = state;  // does it fit?
-    best.weights = best_->weights;
-    best.probe = best_->probe;
-    trainer_.restore(best);
-  }
-  trainer_.restore(state);
   last_good_ = text(options_.resume, " (", epoch_, " epochs and ", partial_.batch, " batches)");
+  const auto before = checkpoint.numbers.find(kThreads);
+  const int now = omp_get_max_threads();
+  const bool on_cpu = trainer_.context().device().kind == DeviceKind::kCpu;
+  if (before != checkpoint.numbers.end() && before->second != now && on_cpu && options_.warning) {
+    options_.warning(text(options_.resume, ": the run began with ", before->second,
+                          " threads and goes on with ", now,
+                          ": the weights may differ in their last digits (--threads)"));
+  }
+}
+
+void FinetuneLoop::restore(const io::Checkpoint& checkpoint) {
+  epoch_ = whole_number(checkpoint, "epoch", epochs());
+  seconds_ = amount(checkpoint, "seconds");
+  before_ = {measured(checkpoint, "r_before"), measured(checkpoint, "validation_r_before")};
+  log_.take(checkpoint, epoch_);
+  for (std::size_t row = 0; row < log_.rows(); ++row) {
+    if (!std::isfinite(log_.at(row, "loss"))) {
+      fail_input("expected a finite loss of epoch ", row + 1, ", found ", log_.at(row, "loss"));
+    }
+  }
+  restore_partial(checkpoint);
+  const TrainerState state = trainer_state_of(checkpoint);
+  const std::int64_t steps = epoch_ * schedule_.batches_per_epoch + partial_.batch;
+  if (state.steps != static_cast<double>(steps) || state.probe_steps > state.steps) {
+    fail_input("expected ", steps, " steps and at most as many of the probe, found ", state.steps,
+               " and ", state.probe_steps);
+  }
+  if (!split_.held_out.empty()) restore_best(checkpoint, state);
+  trainer_.restore(state);
+}
+
+void FinetuneLoop::restore_partial(const io::Checkpoint& checkpoint) {
+  const auto training = static_cast<std::int64_t>(split_.training.size());
+  const std::int64_t batches = epoch_ < epochs() ? schedule_.batches_per_epoch : 1;
+  partial_.batch = whole_number(checkpoint, "batch", batches - 1);
+  partial_.loss = checkpoint.number("loss_sum");  // a Poisson loss may be below 0
+  if (!std::isfinite(partial_.loss)) fail_input("expected a finite loss_sum");
+  partial_.frames = static_cast<double>(whole_number(checkpoint, "frames", training));
+  const std::int64_t frames = partial_.batch * options_.batch;
+  if (partial_.frames != static_cast<double>(frames)) {
+    fail_input("expected the sums of ", frames, " frames, found ", partial_.frames);
+  }
+  partial_.r_difference = amount(checkpoint, "r_difference");
+  partial_.r_total = amount(checkpoint, "r_total");
+  partial_.seconds = amount(checkpoint, "epoch_seconds");
+  if (canvas_ == nullptr || partial_.batch == 0) return;
+  const StateDict& canvas = checkpoint.group("canvas");
+  if (!canvas.contains("object")) fail_input("the canvas has no object");
+  expect_finite_group(checkpoint, "canvas");
+  canvas_->restore(canvas.at("object"));
+}
+
+void FinetuneLoop::restore_best(const io::Checkpoint& checkpoint, const TrainerState& state) {
+  const StateDict& probe = checkpoint.group("best_probe");
+  if (!probe.contains("value")) fail_input("the best probe has no value");
+  expect_finite_group(checkpoint, "best_probe");
+  expect_finite_group(checkpoint, "best_weights");
+  best_ = Best{whole_number(checkpoint, "best_epoch", epoch_), measured(checkpoint, "best_r"),
+               checkpoint.group("best_weights"), probe.at("value")};
+  TrainerState best = state;  // does it fit?
+  best.weights = best_->weights;
+  best.probe = best_->probe;
+  trainer_.restore(best);
 }
 
 }  // namespace ptynet

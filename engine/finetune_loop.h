@@ -13,6 +13,7 @@
 #include "engine/trainer.h"
 #include "engine/training_frames.h"
 #include "engine/training_log.h"
+#include "io/checkpoint.h"
 
 namespace ptynet {
 
@@ -31,6 +32,9 @@ class FinetuneLoop {
   FinetuneLoop(Trainer& trainer, const Array& frames, const FrameSplit& split, SharedCanvas* canvas,
                const FinetuneOptions& options, std::map<std::string, std::string> identity);
 
+  // Once, first: judges what is there, or goes on from a checkpoint.
+  void begin();
+  void resume(const io::Checkpoint& checkpoint);
   // To the last epoch, or until patience ends; with validation the trainer has the best weights
   // then. Throws as finetune() does.
   void run();
@@ -59,8 +63,9 @@ class FinetuneLoop {
     Array probe;  // as TrainerState has it
   };
 
-  void begin();
-  void resume();
+  void restore(const io::Checkpoint& checkpoint);
+  void restore_partial(const io::Checkpoint& checkpoint);
+  void restore_best(const io::Checkpoint& checkpoint, const TrainerState& state);
   void begin_epoch();
   void step();
   void end_epoch();
@@ -69,6 +74,7 @@ class FinetuneLoop {
   void take_best();
   bool patience_is_over() const;
   void expect_sound(double loss) const;
+  void expect_finite_state(const TrainerState& state) const;
   void write_log() const;
   void report(bool epoch_ended) const;
   std::string checkpoint_path() const;
@@ -76,7 +82,9 @@ class FinetuneLoop {
   void save_now_and_then();
   [[noreturn]] void stop();
   [[noreturn]] void give_up(const std::string& what) const;
+  bool asked_to_stop() const;
   std::int64_t epochs() const { return options_.epochs; }
+  double loss_unit() const;
 
   Trainer& trainer_;
   const Array& frames_;
@@ -85,10 +93,13 @@ class FinetuneLoop {
   const FinetuneOptions& options_;
   std::map<std::string, std::string> identity_;
   Schedule schedule_;
+  double loss_unit_ = 0;
   TrainingLog log_;
   InferenceR before_;
   std::int64_t epoch_ = 0;  // being worked on
   Partial partial_;
+  std::int64_t step_epoch_ = 0;  // of the step that is done or was done last, from 1
+  std::int64_t step_batch_ = 0;
   std::optional<Best> best_;
   double seconds_ = 0;               // of the epochs that ended
   std::vector<std::int64_t> order_;  // of the epoch's frames, as places in split_.training

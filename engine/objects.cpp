@@ -4,9 +4,11 @@
 #include <cmath>
 #include <complex>
 #include <numbers>
+#include <span>
 
 #include "engine/object_patterns.h"
 #include "io/png.h"
+#include "io/sha256.h"
 #include "kernels/random.h"
 
 namespace ptynet {
@@ -191,6 +193,16 @@ ObjectImage ImageLibrary::window(const ObjectRanges& ranges, std::uint64_t seed,
   check_ranges(ranges);
   return compose(ranges, {rows_, columns_},
                  [&](const char* name, float* out) { cut(seed, index, name, out); });
+}
+
+std::string ImageLibrary::sha256() const {
+  std::string all;
+  for (const Array& picture : pictures_) {
+    const auto* bytes = static_cast<const std::byte*>(picture.data());
+    all += text(picture.shape()[0], "x", picture.shape()[1], " ",
+                io::sha256({bytes, picture.bytes()}), "\n");
+  }
+  return io::sha256(std::as_bytes(std::span<const char>(all)));
 }
 
 Array complex_object(const ObjectImage& object) {

@@ -55,7 +55,7 @@ ObjectImage object_from_images(const std::filesystem::path& amplitude,
 class ImageLibrary {
  public:
   // All .png of the folder, by name. Throws Error (input) when there are none, one cannot be read,
-  // or one is smaller than rows x columns on its shorter and longer side.
+  // or the shorter side of one is less than the longer of rows and columns: windows may be turned.
   ImageLibrary(const std::filesystem::path& folder, std::int64_t rows, std::int64_t columns);
 
   // A window of the library's rows and columns, cut at random from a random picture, flipped and
@@ -63,6 +63,8 @@ class ImageLibrary {
   ObjectImage window(const ObjectRanges& ranges, std::uint64_t seed, std::uint64_t index) const;
 
   std::size_t size() const { return pictures_.size(); }
+  // Of all pictures in order, 64 hexadecimal digits.
+  std::string sha256() const;
 
  private:
   void cut(std::uint64_t seed, std::uint64_t index, const char* stream, float* out) const;

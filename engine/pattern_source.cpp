@@ -55,7 +55,11 @@ void PatternMaker::make(std::uint64_t index, float* frame, float* amplitude, flo
               : make_object(recipe_.objects, recipe_.ranges, height_, width_, seed_, index);
   simulator_.expected(complex_object(image), 0, 0, probe_of(index), 0, frame);
   const std::int64_t pixels = height_ * width_;
-  if (recipe_.noise == Noise::kPoisson) add_poisson_noise(frame, pixels, seed_, index);
+  if (recipe_.noise == Noise::kPoisson) {
+    const std::vector<double> counts = poisson_counts(frame, pixels, seed_, index);
+    std::transform(counts.begin(), counts.end(), frame,
+                   [](double count) { return static_cast<float>(count); });
+  }
   std::copy_n(image.amplitude.data<float>(), pixels, amplitude);
   std::copy_n(image.phase.data<float>(), pixels, phase);
 }

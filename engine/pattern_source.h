@@ -50,6 +50,8 @@ class PatternMaker {
 
   std::int64_t height() const { return height_; }
   std::int64_t width() const { return width_; }
+  // Of the pictures that windows are cut from; empty without.
+  std::string images_sha256() const { return images_ ? images_->sha256() : ""; }
 
  private:
   Array probe_of(std::uint64_t index) const;

@@ -2,7 +2,8 @@
 
 #include <array>
 #include <cmath>
-#include <numbers>
+
+#include "kernels/error.h"
 
 namespace ptynet {
 
@@ -47,6 +48,10 @@ std::int64_t by_inversion(double mean, double u) {
 
 std::int64_t poisson(double mean, const CounterRandom& random, std::uint64_t first,
                      std::uint64_t stride) {
+  if (!(mean <= kMostCounts)) {
+    fail_input("a pixel would have ", mean, " counts on average: expected at most ", kMostCounts,
+               ", which 32 bits hold; give fewer photons or less background");
+  }
   if (!(mean > 0)) return 0;
   if (mean < 10) return by_inversion(mean, random.uniform(first));
   const double b = 0.931 + 2.53 * std::sqrt(mean);
@@ -72,14 +77,15 @@ CounterRandom photon_stream(std::uint64_t seed, std::uint64_t frame) {
   return {CounterRandom(seed, "noise").bits(frame), "poisson"};
 }
 
-void add_poisson_noise(float* counts, std::int64_t pixels, std::uint64_t seed,
-                       std::uint64_t frame) {
+std::vector<double> poisson_counts(const float* expected, std::int64_t pixels, std::uint64_t seed,
+                                   std::uint64_t frame) {
   const CounterRandom random = photon_stream(seed, frame);
   const auto stride = static_cast<std::uint64_t>(pixels);
-  for (std::int64_t p = 0; p < pixels; ++p) {
-    counts[p] = static_cast<float>(
-        poisson(double{counts[p]}, random, static_cast<std::uint64_t>(p), stride));
+  std::vector<double> out(static_cast<std::size_t>(pixels));
+  for (std::size_t p = 0; p < out.size(); ++p) {
+    out[p] = static_cast<double>(poisson(double{expected[p]}, random, p, stride));
   }
+  return out;
 }
 
 }  // namespace ptynet

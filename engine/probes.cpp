@@ -85,6 +85,10 @@ class Field {
     return values_[static_cast<std::size_t>((row + side_) % side_ * side_ +
                                             (column + side_) % side_)];
   }
+  void set(std::int64_t row, std::int64_t column, const Complex& value) {
+    values_[static_cast<std::size_t>((row + side_) % side_ * side_ + (column + side_) % side_)] =
+        value;
+  }
 
  private:
   std::int64_t from_middle(std::int64_t index) const {
@@ -143,13 +147,23 @@ void make_source(const ProbeModel& model, Field& field) {
   }
 }
 
-void propagate(const ProbeModel& model, double side_m, Field& field) {
-  if (model.defocus_m == 0) return;
-  const double phase = -kPi * model.wavelength_m * model.defocus_m;
-  const double limit = side_m / (2 * model.wavelength_m * std::abs(model.defocus_m));
+// The spectrum `defocus_m` further along the beam.
+void propagate(double wavelength_m, double defocus_m, Field& field) {
+  if (defocus_m == 0) return;
+  const double phase = -kPi * wavelength_m * defocus_m;
+  const double limit = 1 / (field.frequency_step() * 2 * wavelength_m * std::abs(defocus_m));
   field.multiply_radially(field.frequency_step(), [=](double squared) {
     return squared <= limit * limit ? std::polar(1.0, phase * squared) : Complex(0);
   });
+}
+
+// Of a field for frames of n pixels: what leaves the frame does not come back on the other side.
+std::int64_t padded_side(std::int64_t n) { return n < 512 ? 4 * n : 2 * n; }
+
+void expect_inside(double kept, double all, double frame_m) {
+  if (kept >= kLeastInside * all) return;
+  fail_input("the frame of ", frame_m, " m holds ", std::round(kept / all * 1000) / 10,
+             " % of the probe: expected half of it or more; lower the defocus or the diameter");
 }
 
 const Array& checked(const Array& probe) {
@@ -202,23 +216,18 @@ ProbeModel probe_model(ProbeKind kind) {
 
 Array make_probe(const ProbeModel& model, std::int64_t n) {
   check(model, n);
-  const std::int64_t side = n < 512 ? 4 * n : 2 * n;
-  const double side_m = static_cast<double>(side) * model.object_pixel_m;
+  const std::int64_t side = padded_side(n);
   Field field(side, model.object_pixel_m);
   make_source(model, field);
   // By Parseval; the transform is not normalised.
   const double all = field.energy() / (static_cast<double>(side) * static_cast<double>(side));
-  propagate(model, side_m, field);
+  propagate(model.wavelength_m, model.defocus_m, field);
   field.transform_back();
   double kept = 0;
   for (std::int64_t r = 0; r < n; ++r) {
     for (std::int64_t c = 0; c < n; ++c) kept += std::norm(field.at(r - n / 2, c - n / 2));
   }
-  if (!(kept >= kLeastInside * all)) {
-    fail_input("the frame of ", static_cast<double>(n) * model.object_pixel_m, " m holds ",
-               std::round(kept / all * 1000) / 10,
-               " % of the probe: expected half of it or more; lower the defocus or the diameter");
-  }
+  expect_inside(kept, all, static_cast<double>(n) * model.object_pixel_m);
   const double scale = 1 / std::sqrt(kept);
   Array out = Array::host({1, n, n}, DType::kC64);
   for (std::int64_t r = 0; r < n; ++r) {
@@ -226,6 +235,34 @@ Array make_probe(const ProbeModel& model, std::int64_t n) {
       out.data<std::complex<float>>()[r * n + c] = narrow(field.at(r - n / 2, c - n / 2) * scale);
     }
   }
+  return out;
+}
+
+Array propagate_probe(const Array& probe, double wavelength_m, double object_pixel_m,
+                      double defocus_m) {
+  const double all = energy_of(probe);
+  const std::int64_t n = probe.shape()[1];
+  if (probe.shape()[2] != n) fail_input("expected a square probe, found ", describe(probe));
+  expect_positive(wavelength_m, "wavelength");
+  expect_positive(object_pixel_m, "object pixel");
+  if (!std::isfinite(defocus_m)) fail_input("expected a finite defocus of the probe");
+  Array out = Array::host(probe.shape(), DType::kC64);
+  Field field(padded_side(n), object_pixel_m);
+  for (std::int64_t m = 0; m < probe.shape()[0]; ++m) {
+    const auto* from = probe.data<std::complex<float>>() + m * n * n;
+    auto* to = out.data<std::complex<float>>() + m * n * n;
+    field.fill(0);
+    for (std::int64_t k = 0; k < n * n; ++k) field.set(k / n - n / 2, k % n - n / 2, from[k]);
+    field.transform();
+    propagate(wavelength_m, defocus_m, field);
+    field.transform_back();
+    for (std::int64_t k = 0; k < n * n; ++k) to[k] = narrow(field.at(k / n - n / 2, k % n - n / 2));
+  }
+  double kept = 0;
+  for (std::int64_t k = 0; k < out.elements(); ++k) {
+    kept += std::norm(Complex(out.data<std::complex<float>>()[k]));
+  }
+  expect_inside(kept, all, static_cast<double>(n) * object_pixel_m);
   return out;
 }
 
@@ -266,9 +303,10 @@ double counts_of(const Array& probe) {
   return energy * static_cast<double>(probe.shape()[1] * probe.shape()[2]);
 }
 
-Array scale_to_counts(const Array& probe, double photons) {
-  if (!(photons > 0) || !std::isfinite(photons)) {
-    fail_input("expected a number of photons above 0, found ", photons);
+Array scale_to_photons(const Array& probe, double photons) {
+  if (!(photons > 0 && photons <= kMostPhotons)) {
+    fail_input("expected a number of photons above 0 and up to ", kMostPhotons, ", found ",
+               photons);
   }
   const double scale = std::sqrt(photons / counts_of(probe));
   Array out = probe.clone();

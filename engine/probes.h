@@ -30,7 +30,7 @@ struct ProbeModel {
 
 // 8 keV and 32.3 nm object pixels (2 m, 128 detector pixels of 75 um): a pinhole of 2 um at 2 mm; a
 // zone plate of 180 um with 50 nm zones and a stop of 45 um, 0.8 mm out of focus; a Gaussian of
-// 1 um in the waist, 5 mm behind it.
+// 0.3 um in the waist, 5 mm behind it.
 ProbeModel probe_model(ProbeKind kind);
 
 // c64 [1, n, n], sum |p|^2 = 1, by the transfer function of Fresnel propagation,
@@ -42,13 +42,22 @@ ProbeModel probe_model(ProbeKind kind);
 // resolves, or when under half of the beam falls into the frame.
 Array make_probe(const ProbeModel& model, std::int64_t n);
 
+// `probe` c64 [modes, n, n] defocus_m further along the beam, by the same propagation on the same
+// padded field. Light that leaves the frame is lost. Throws Error (input) for a probe that is not
+// square, and when under half of the light stays in the frame.
+Array propagate_probe(const Array& probe, double wavelength_m, double object_pixel_m,
+                      double defocus_m);
+
 // Diameter of the disc about the centre of mass that holds 90 % of the energy, px. The energy of
 // pixels at equal distance counts in equal shares, so it is exact to about half a pixel.
 double probe_diameter_px(const Array& probe);
 
+// Single precision holds all that is made of a probe up to here.
+inline constexpr double kMostPhotons = 1e30;
 // The probe of which a frame without a sample has `photons` counts in all: photons =
-// rows * columns * sum |p|^2. Throws Error (input) for a dark probe or photons not above 0.
-Array scale_to_counts(const Array& probe, double photons);
+// rows * columns * sum |p|^2. Throws Error (input) for a dark probe, or photons that are not above
+// 0 and up to kMostPhotons.
+Array scale_to_photons(const Array& probe, double photons);
 // Its counts as it is.
 double counts_of(const Array& probe);
 
@@ -63,7 +72,7 @@ struct ProbeVariation {
 // The greatest variations; each is uniform between its negative and itself.
 struct ProbeJitter {
   double shift_px = 0;
-  double defocus = 0;  // in units of pixel^2 / wavelength
+  double defocus = 0;  // in units of pixel^2 / wavelength; at most n, or the light wraps around
   double scale = 0;    // 0.2: counts between 0.8 and 1.2 times the probe's; below 1
   bool any() const { return shift_px != 0 || defocus != 0 || scale != 0; }
 };

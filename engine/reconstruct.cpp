@@ -13,6 +13,7 @@
 #include "engine/load_architecture.h"
 #include "engine/residual.h"
 #include "engine/thread_scope.h"
+#include "engine/training_warning.h"
 #include "engine/version.h"
 #include "io/bytes.h"
 #include "io/datasets.h"
@@ -106,7 +107,6 @@ class Reconstruction {
   StitcherOptions stitcher_options() const;
   InputRule input_rule();
   Session make_session();
-  void warn_about_training() const;
   void predict(Session& session, io::ResultWriter& writer);
   void judge();
   void summarise();
@@ -177,6 +177,7 @@ ContextOptions Reconstruction::context_options() const {
 
 // The rule with the scan's largest count in it, for which all frames are read, if it needs that.
 InputRule Reconstruction::input_rule() {
+  if (options_.rule) return *options_.rule;
   InputRule rule =
       options_.input_rule.empty() ? architecture_.input : named_input_rule(options_.input_rule);
   if (rule.scale != InputScale::kScanMax) return rule;
@@ -213,41 +214,6 @@ StitcherOptions Reconstruction::stitcher_options() const {
   o.phase_align = options_.phase_align;
   o.max_canvas = options_.max_canvas;
   return o;
-}
-
-// Weights see only what they were trained for: says where this scan differs.
-void Reconstruction::warn_about_training() const {
-  const io::TrainingRecord& trained = weights_.trained_for;
-  if (trained.frame_px && *trained.frame_px != std::array{scan_.height(), scan_.width()}) {
-    warn(text("the weights were trained on frames of ", (*trained.frame_px)[0], "x",
-              (*trained.frame_px)[1], " px, this scan has ", scan_.height(), "x", scan_.width()));
-  }
-  if (trained.object_pixel_m && scan_.object_pixel_m()) {
-    for (std::size_t axis = 0; axis < 2; ++axis) {
-      const double expected = (*trained.object_pixel_m)[axis];
-      const double found = (*scan_.object_pixel_m())[axis];
-      if (std::abs(found - expected) > 0.01 * expected) {
-        warn(text("the weights were trained for an object pixel of ", expected,
-                  " m, this scan has ", found, " m"));
-        break;
-      }
-    }
-  }
-  if (trained.probe_sha256 && !scan_.probe().empty() &&
-      *trained.probe_sha256 != io::sha256_of_probe(scan_.probe())) {
-    warn("the weights were trained with another probe than this scan's");
-  }
-  if (trained.orientation && *trained.orientation != scan_.orientation()) {
-    warn(text("the weights were trained on frames of orientation ", *trained.orientation,
-              ", this scan is read with ", scan_.orientation()));
-  }
-  if (trained.photons && *trained.photons > 0 && summary_.frames > 0) {
-    const double photons = baselines_.mean_counts();
-    if (photons < *trained.photons / 10 || photons > *trained.photons * 10) {
-      warn(text("the weights were trained for ", *trained.photons,
-                " counts a frame, this scan has ", photons));
-    }
-  }
 }
 
 // First pass: every frame through the network and onto the canvas.
@@ -374,7 +340,9 @@ ReconstructSummary Reconstruction::run() {
   judge();
   summary_.seconds = seconds_since(start);
   summarise();
-  warn_about_training();
+  std::optional<double> mean_counts;
+  if (summary_.frames > 0) mean_counts = baselines_.mean_counts();
+  warn_about_training(weights_.trained_for, scan_, mean_counts, options_.warning);
 
   const io::Result made = result();
   writer.write(made);

@@ -20,8 +20,9 @@ using Log = std::function<void(const std::string& line)>;
 struct ReconstructOptions {
   ScanOptions scan;
   std::string weights;
-  std::string architecture;  // name or FILE.json; empty: the weight file's own
-  std::string input_rule;    // name; empty: the architecture's own
+  std::string architecture;       // name or FILE.json; empty: the weight file's own
+  std::string input_rule;         // name; empty: the architecture's own
+  std::optional<InputRule> rule;  // instead of both, scan_max as it stands
   Array probe;  // c64 [modes, h, w] of preprocessed frames instead of the scan's; or empty
   std::string output = "reconstruction.h5";
   std::string png;                   // folder for pictures; empty: none

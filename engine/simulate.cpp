@@ -13,6 +13,8 @@
 #include <vector>
 
 #include "engine/poisson.h"
+#include "engine/preprocess.h"
+#include "engine/probe_calibration.h"
 #include "engine/version.h"
 #include "io/bytes.h"
 #include "io/cxi_writer.h"
@@ -50,19 +52,22 @@ Array probe_from_file(const ProbeSource& source, const Geometry& geometry, std::
     fail_input(source.file, ": expected a probe of ", wanted, "x", wanted, " px like the frames, ",
                "found ", shape[1], "x", shape[2]);
   }
-  counts_of(probe);  // refuses a dark one
-  if (source.defocus_m && *source.defocus_m != 0) {
-    const double pixel_m = geometry.object_pixel_m(wanted);
-    const double defocus = io::wavelength_m(geometry.energy_ev) * *source.defocus_m;
-    probe = VariableProbe(probe).vary({0, 0, defocus / (pixel_m * pixel_m), 1});
+  const double counts = counts_of(probe);  // refuses a dark one
+  if (!source.photons && !(counts <= kMostPhotons)) {
+    fail_input(source.file, ": expected a probe of at most ", kMostPhotons, " counts, found ",
+               counts);
   }
-  return source.photons ? scale_to_counts(probe, *source.photons) : probe;
+  if (source.ortho) probe = from_ortho_probe(probe);
+  if (source.defocus_m && *source.defocus_m != 0) {
+    probe = propagate_probe(probe, io::wavelength_m(geometry.energy_ev),
+                            geometry.object_pixel_m(wanted), *source.defocus_m);
+  }
+  return source.photons ? scale_to_photons(probe, *source.photons) : probe;
 }
 
 // The largest count that a type holds; its very largest value marks a fault.
 double most_of(DType type) {
-  if (type == DType::kU16) return std::numeric_limits<std::uint16_t>::max() - 1;
-  return std::numeric_limits<std::uint32_t>::max() - 1.0;
+  return type == DType::kU16 ? std::numeric_limits<std::uint16_t>::max() - 1.0 : kMostCounts;
 }
 
 void store(double count, DType type, void* frames, std::int64_t at) {
@@ -101,6 +106,9 @@ class Simulation {
   void summarise(const std::vector<FrameSums>& sums);
 
   const SimulateOptions& options_;
+  // The user's, hashed: streams of neighbouring seeds are the same but for a step of one, so that
+  // seed 2 would give the noise of seed 1 a frame later.
+  std::uint64_t seed_;
   Array probe_;
   SimulateSummary summary_;
   ObjectImage image_;
@@ -113,8 +121,9 @@ class Simulation {
 const SimulateOptions& checked(const SimulateOptions& o) {
   check_geometry(o.geometry);
   check_ranges(o.ranges);
-  if (!(o.background >= 0) || !std::isfinite(o.background)) {
-    fail_input("expected a background of 0 counts or more, found ", o.background);
+  if (!(o.background >= 0 && o.background <= kMostCounts)) {
+    fail_input("expected a background of 0 counts or more, and at most ", kMostCounts,
+               ", which 32 bits hold, found ", o.background);
   }
   if (o.amplitude.empty() != o.phase.empty()) {
     fail_input("expected two pictures, amplitude and phase, found only ",
@@ -122,26 +131,24 @@ const SimulateOptions& checked(const SimulateOptions& o) {
   }
   std::vector<std::filesystem::path> inputs{o.amplitude, o.phase};
   if (!o.probe.file.empty()) inputs.push_back(io::parse_dataset_name(o.probe.file).path);
-  io::expect_no_input(o.output, inputs);
-  if (!o.truth.empty()) {
-    io::expect_no_input(o.truth, inputs);
-    const auto absolute = [](const std::string& name) {
-      return std::filesystem::absolute(name).lexically_normal();
-    };
-    if (absolute(o.truth) == absolute(o.output)) {
-      fail_input("expected two files, found ", o.output, " as scan and as truth");
-    }
-  }
+  io::expect_outputs({o.output, o.truth}, inputs);
   return o;
 }
 
 Simulation::Simulation(const SimulateOptions& options)
     : options_(checked(options)),
+      seed_(CounterRandom(options.seed, "simulate").bits(0)),
       probe_(simulation_probe(options.probe, options.geometry, options.frame_px)),
       image_(make_image()),
       positions_(place_frames()),
       object_(complex_object(image_)),
-      simulator_(side(), side()) {}
+      simulator_(side(), side()) {
+  const Geometry& g = options.geometry;
+  if (options.probe.file.empty() || g.given || !options.log) return;
+  options.log(text("no geometry was given for ", options.probe.file, ": ", g.energy_ev, " eV, ",
+                   g.distance_m, " m and detector pixels of ", g.detector_pixel_m,
+                   " m are written; give --energy, --distance and --detector-pixel"));
+}
 
 ObjectImage Simulation::make_image() const {
   const SimulateOptions& o = options_;
@@ -153,7 +160,7 @@ ObjectImage Simulation::make_image() const {
   };
   if (o.amplitude.empty()) {
     expect_room(o.size_px[0], o.size_px[1], "; give a larger --size");
-    return make_object(o.objects, o.ranges, o.size_px[0], o.size_px[1], o.seed, 0);
+    return make_object(o.objects, o.ranges, o.size_px[0], o.size_px[1], seed_, 0);
   }
   ObjectImage image = object_from_images(o.amplitude, o.phase, o.ranges);
   expect_room(image.amplitude.shape()[0], image.amplitude.shape()[1], " in " + o.amplitude);
@@ -172,7 +179,7 @@ std::vector<io::Position> Simulation::place_frames() {
   const Shape& shape = image_.amplitude.shape();
   const ScanField field{shape[0] - side(), shape[1] - side()};
   return make_positions(o.pattern, field, s.step_px,
-                        o.jitter_px.value_or(o.jitter_of_frame * frame), o.seed);
+                        o.jitter_px.value_or(o.jitter_of_frame * frame), seed_);
 }
 
 // The frame's sample into place `at` of `frames`.
@@ -182,15 +189,14 @@ FrameSums Simulation::make_frame(std::int64_t frame, Array& frames, std::int64_t
   std::vector<float> expected(static_cast<std::size_t>(pixels));
   simulator_.expected(object_, std::llround(p.row), std::llround(p.column), probe_,
                       options_.background, expected.data());
-  const bool noisy = options_.noise == Noise::kPoisson;
-  const CounterRandom random = photon_stream(options_.seed, static_cast<std::uint64_t>(frame));
+  const std::vector<double> counts =
+      options_.noise == Noise::kPoisson
+          ? poisson_counts(expected.data(), pixels, seed_, static_cast<std::uint64_t>(frame))
+          : std::vector<double>(expected.begin(), expected.end());
   FrameSums sums;
   for (std::int64_t k = 0; k < pixels; ++k) {
     const double mean = double{expected[static_cast<std::size_t>(k)]};
-    const double count =
-        noisy ? static_cast<double>(poisson(mean, random, static_cast<std::uint64_t>(k),
-                                            static_cast<std::uint64_t>(pixels)))
-              : mean;
+    const double count = counts[static_cast<std::size_t>(k)];
     sums.counts += count;
     sums.most = std::max(sums.most, count);
     sums.difference += std::abs(std::sqrt(count) - std::sqrt(mean));
@@ -276,17 +282,12 @@ io::Result Simulation::truth() const {
   r.coverage = Array::zeros(shape, DType::kF32);
   r.count = Array::zeros(shape, DType::kU32);
   const std::int64_t n = side();
-  std::vector<float> weight(static_cast<std::size_t>(n * n));
-  for (std::int64_t k = 0; k < probe_.elements(); ++k) {
-    weight[static_cast<std::size_t>(k % (n * n))] +=
-        std::norm(probe_.data<std::complex<float>>()[k]);
-  }
-  const float most = *std::max_element(weight.begin(), weight.end());
+  const Array weight = probe_weight(probe_);
   for (const io::Position& p : positions_) {
     const std::int64_t corner = std::llround(p.row) * shape[1] + std::llround(p.column);
     for (std::int64_t k = 0; k < n * n; ++k) {
       const std::int64_t at = corner + k / n * shape[1] + k % n;
-      r.coverage.data<float>()[at] += weight[static_cast<std::size_t>(k)] / most;
+      r.coverage.data<float>()[at] += weight.data<float>()[k];
       ++r.count.data<std::uint32_t>()[at];
     }
   }
@@ -415,7 +416,7 @@ Array simulation_probe(const ProbeSource& source, const Geometry& geometry, std:
   model.central_stop_diameter_m =
       source.central_stop_diameter_m.value_or(model.central_stop_diameter_m);
   model.defocus_m = source.defocus_m.value_or(model.defocus_m);
-  return scale_to_counts(make_probe(model, n), source.photons.value_or(kUsualPhotons));
+  return scale_to_photons(make_probe(model, n), source.photons.value_or(kUsualPhotons));
 }
 
 void apply_ptynet_preset(SimulateOptions& options) {
@@ -429,6 +430,7 @@ void apply_ptynet_preset(SimulateOptions& options) {
   options.jitter_of_frame = 0.01;
   options.geometry.energy_ev = io::energy_ev(1e-10);
   options.geometry.distance_m = 0.75;  // with pixels of 75 um, a field of 1 um
+  options.geometry.given = true;
   ProbeSource& probe = options.probe;
   if (!probe.file.empty() || probe.kind != ProbeKind::kFresnelZonePlate) return;
   // A focus of 100 nm, from one zero to the other, so far off that it fills 0.7 of the field.

@@ -42,13 +42,15 @@ struct Geometry {
   double energy_ev = 8000;
   double distance_m = 2.0;
   double detector_pixel_m = 75e-6;
+  bool given = false;  // by the user, all of it, in the place of these values
   // wavelength * distance / (N * detector pixel) per axis, of frames of N
   double object_pixel_m(std::int64_t n) const;
 };
 
 // Where the probe comes from: a file, or a model. Fields that are empty have the model's defaults.
 struct ProbeSource {
-  std::string file;  // FILE[:DATASET]; empty: the model
+  std::string file;    // FILE[:DATASET]; empty: the model
+  bool ortho = false;  // the file's belongs to a transform with 1 / sqrt(pixels)
   ProbeKind kind = ProbeKind::kFresnelZonePlate;
   std::optional<double> diameter_m;
   std::optional<double> outermost_zone_width_m;
@@ -105,7 +107,9 @@ struct SimulateSummary {
   double photons = 0;           // of a frame without a sample
   double mean_counts = 0;       // of the frames
   double max_count = 0;         // of a pixel
-  double poisson_r = 0;         // R factor of the true object: what the noise alone leaves
+  // R factor of the true object, which is the noise. It is no bound: with few counts a pixel an
+  // object that fits the noise has a lower one.
+  double poisson_r = 0;
   double seconds = 0;
   std::string output;
   std::string truth;

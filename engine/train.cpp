@@ -1,21 +1,24 @@
 #include "engine/train.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
-#include <complex>
+#include <iomanip>
+#include <limits>
 #include <memory>
 #include <numbers>
 #include <thread>
 #include <utility>
 
+#include "engine/held_out_losses.h"
 #include "engine/load_architecture.h"
+#include "engine/probe_calibration.h"
 #include "engine/training_checkpoint.h"
 #include "engine/training_log.h"
-#include "io/bytes.h"
-#include "io/datasets.h"
 #include "io/sha256.h"
 #include "io/weights.h"
+#include "kernels/random.h"
 
 namespace ptynet {
 
@@ -25,70 +28,21 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::uint64_t kHeldOutSeed = 1;
 constexpr const char* kJob = "train";
+constexpr double kMostSeconds = 1e9;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// What can be known without computing or reading anything.
-const TrainOptions& checked(const TrainOptions& o) {
-  if (o.architecture.empty() && o.from.empty()) {
-    fail_input("expected --architecture or --from, which network is to learn");
-  }
-  if (o.epoch.patterns < 1 || o.epoch.batch < 1 || o.epoch.batch > o.epoch.patterns) {
-    fail_input("expected a batch of 1 to ", o.epoch.patterns, " patterns, as an epoch has, found ",
-               o.epoch.batch);
-  }
-  if (o.epochs < 0 || o.held_out < 0 || o.every < 1) {
-    fail_input("expected 0 epochs and 0 held-out patterns or more, and a checkpoint every epoch ",
-               "or less often");
-  }
-  if (o.minutes && !(*o.minutes > 0)) fail_input("expected minutes above 0, found ", *o.minutes);
-  if (!(o.learning_rate > 0) || !(o.half_cycle_epochs > 0)) {
-    fail_input("expected a learning rate and a half cycle above 0, found ", o.learning_rate,
-               " and ", o.half_cycle_epochs);
-  }
-  std::vector<std::filesystem::path> inputs{o.from, o.architecture};
-  if (!o.probe.file.empty()) inputs.push_back(io::parse_dataset_name(o.probe.file).path);
-  for (const std::string* output : {&o.output, &o.checkpoint, &o.log}) {
-    if (output->empty()) continue;
-    io::expect_no_input(*output, inputs);
-    const io::PendingFile place(*output);  // before an hour of training, not after it
-  }
-  return o;
+std::string name_of(ObjectKind kind) {
+  constexpr std::array kNames{"dead-leaves", "siemens", "cells", "text"};
+  return kNames.at(static_cast<std::size_t>(kind));
 }
 
-// sum over modes |p|^2, f32 [h, w].
-Array intensity_of(const Array& probe) {
-  const Shape& s = probe.shape();
-  Array out = Array::zeros({s[1], s[2]}, DType::kF32);
-  for (std::int64_t k = 0; k < probe.elements(); ++k) {
-    out.data<float>()[k % out.elements()] += std::norm(probe.data<std::complex<float>>()[k]);
-  }
-  return out;
-}
-
-// Mean squared error of [n, h, w] values, weighted by [h, w] or not (empty); `found` empty: of the
-// target's own mean.
-double mean_square(const Array& found, const Array& target, const Array& weight) {
-  const std::int64_t pixels = target.shape()[1] * target.shape()[2];
-  const auto* t = target.data<float>();
-  const auto weighted_mean = [&](auto&& value) {
-    double sum = 0;
-    double total = 0;
-    for (std::int64_t k = 0; k < target.elements(); ++k) {
-      const double w = weight.empty() ? 1.0 : double{weight.data<float>()[k % pixels]};
-      sum += w * value(k);
-      total += w;
-    }
-    return sum / total;
-  };
-  const double mean =
-      found.empty() ? weighted_mean([&](std::int64_t k) { return double{t[k]}; }) : 0;
-  return weighted_mean([&](std::int64_t k) {
-    const double from = found.empty() ? mean : double{found.data<float>()[k]};
-    return (from - double{t[k]}) * (from - double{t[k]});
-  });
+// With all digits: two numbers that differ are never the same text.
+template <typename... Parts>
+std::string exact(const Parts&... parts) {
+  return text(std::setprecision(std::numeric_limits<double>::max_digits10), parts...);
 }
 
 // Errors summed over the patterns of an epoch.
@@ -110,17 +64,27 @@ class Training {
   Array find_probe() const;
   TrainerOptions trainer_options() const;
   std::map<std::string, std::string> identity() const;
+  std::string settings() const;
+  void set_jitter();
   double progress_now() const;
   double rate_now() const;
   bool finished() const;
   void resume();
+  void restore(const io::Checkpoint& checkpoint);
   void train_steps();
   void one_step(PatternSource& source);
   [[noreturn]] void stop_here();
+  [[noreturn]] void give_up(const std::string& what) const;
   void end_epoch(bool whole);
-  HeldOutLosses measure();
+  void write_log() const;
+  void save_now_and_then();
+  HeldOutLosses measure() { return held_out_losses(*trainer_, held_out_, intensity_); }
+  TrainerState sound_state() const;
   void write_checkpoint();
   void write_weights() const;
+  bool given_probe() const {
+    return !options_.recipe.probe.empty() || !options_.probe.file.empty();
+  }
   std::int64_t epoch() const { return steps_ / options_.epoch.batches(); }
   double seconds() const { return seconds_before_ + seconds_since(start_); }
 
@@ -128,7 +92,7 @@ class Training {
   io::WeightFile from_;
   Architecture architecture_;
   PatternRecipe recipe_;
-  Array intensity_;  // of the probe, f32 [h, w]
+  Array intensity_;  // of the probe, f32 [h, w], at most 1
   std::shared_ptr<const PatternMaker> maker_;
   TrainingBatch held_out_;
   std::unique_ptr<Trainer> trainer_;
@@ -144,7 +108,7 @@ class Training {
 };
 
 Training::Training(const TrainOptions& options)
-    : options_(checked(options)),
+    : options_(options),
       from_(options.from.empty() ? io::WeightFile{} : io::read_weights(options.from)),
       architecture_(find_architecture()),
       recipe_(options.recipe),
@@ -152,11 +116,15 @@ Training::Training(const TrainOptions& options)
             "held_out_weighted_loss", "learning_rate", "seconds"}) {
   recipe_.probe = find_probe();
   recipe_.seed = options.seed;
-  intensity_ = intensity_of(recipe_.probe);
+  set_jitter();
   maker_ = std::make_shared<PatternMaker>(recipe_, "training");
+  intensity_ = probe_weight(recipe_.probe);
   if (!options.from.empty()) check_state(architecture_, from_.tensors);
   const StateDict state =
-      options.from.empty() ? initial_state(architecture_, options.seed) : from_.tensors;
+      options.from.empty()
+          // Hashed: neighbouring seeds name streams that are the same but for a step of one.
+          ? initial_state(architecture_, CounterRandom(options.seed, "initial weights").bits(0))
+          : from_.tensors;
   trainer_ = std::make_unique<Trainer>(architecture_, state, trainer_options());
   if (options.held_out > 0) {
     PatternRecipe recipe = recipe_;
@@ -176,6 +144,26 @@ Architecture Training::find_architecture() const {
 Array Training::find_probe() const {
   if (!options_.recipe.probe.empty()) return options_.recipe.probe;
   return simulation_probe(options_.probe, options_.geometry, options_.frame_px);
+}
+
+// From metres to the units of the recipe.
+void Training::set_jitter() {
+  if (options_.jitter_defocus_m == 0) return;
+  const Geometry& g = options_.geometry;
+  const std::int64_t n = std::min(recipe_.probe.shape()[1], recipe_.probe.shape()[2]);
+  const double pixel_m = g.object_pixel_m(n);
+  const double unit_m = pixel_m * pixel_m / io::wavelength_m(g.energy_ev);
+  recipe_.jitter.defocus = options_.jitter_defocus_m / unit_m;
+  if (!(recipe_.jitter.defocus <= static_cast<double>(n))) {
+    fail_input("a probe jitter of ", options_.jitter_defocus_m, " m along the beam takes light ",
+               "over the frame's edges: expected at most frame * pixel^2 / wavelength, ",
+               static_cast<double>(n) * unit_m, " m");
+  }
+  if (!options_.probe.file.empty() && !g.given && options_.tell) {
+    options_.tell(text("the jitter along the beam is that of ", g.energy_ev, " eV, ", g.distance_m,
+                       " m and detector pixels of ", g.detector_pixel_m, " m: give --energy, ",
+                       "--distance and --detector-pixel"));
+  }
 }
 
 TrainerOptions Training::trainer_options() const {
@@ -200,25 +188,32 @@ std::map<std::string, std::string> Training::identity() const {
   out["architecture"] = architecture_.json;
   out["from"] = from_.sha256;
   out["probe"] = io::sha256_of_probe(r.probe);
-  out["objects"] = r.images.empty() ? text("kind ", static_cast<int>(r.objects)) : r.images;
+  out["objects"] = r.images.empty() ? name_of(r.objects) : "pictures " + maker_->images_sha256();
   out["ranges"] =
-      text(g.amplitude_low, ":", g.amplitude_high, " ", g.phase_low_rad, ":", g.phase_high_rad, " ",
-           g.feature_low_px, ":", g.feature_high_px, g.shared ? " shared" : "");
+      exact(g.amplitude_low, ":", g.amplitude_high, " ", g.phase_low_rad, ":", g.phase_high_rad,
+            " ", g.feature_low_px, ":", g.feature_high_px, g.shared ? " shared" : "");
   out["noise"] = r.noise == Noise::kPoisson ? "poisson" : "none";
-  if (r.photons) out["photons"] = text((*r.photons)[0], ":", (*r.photons)[1]);
-  out["probe-jitter"] = text(r.jitter.shift_px, ",", r.jitter.defocus, ",", r.jitter.scale);
+  if (r.photons) out["photons"] = exact((*r.photons)[0], ":", (*r.photons)[1]);
+  out["probe-jitter"] = exact(r.jitter.shift_px, ",", r.jitter.defocus, ",", r.jitter.scale);
   out["patterns"] = text(o.epoch.patterns);
   out["batch"] = text(o.epoch.batch);
-  out["learning-rate"] = text(o.learning_rate);
-  out["schedule"] = text("kind ", static_cast<int>(o.schedule));
-  out["half-cycle"] = text(o.half_cycle_epochs);
+  out["learning-rate"] = exact(o.learning_rate);
+  out["schedule"] = ptynet::name_of(o.schedule);
+  out["half-cycle"] = exact(o.half_cycle_epochs);
   out["weight"] = o.weight == PatchWeight::kProbe ? "probe" : "none";
   out["held-out"] = text(o.held_out);
   out["seed"] = text(o.seed);
   // Waves and a constant rate do not know the end, so such a run may be made longer.
   const bool knows_end = o.schedule == ScheduleKind::kStep || o.schedule == ScheduleKind::kCosine;
-  if (knows_end && o.minutes) out["minutes"] = text(*o.minutes);
+  if (knows_end && o.minutes) out["minutes"] = exact(*o.minutes);
   if (knows_end && !o.minutes) out["epochs"] = text(o.epochs);
+  return out;
+}
+
+// For those who find the weights: all of the above.
+std::string Training::settings() const {
+  std::string out = "ptynet train\n";
+  for (const auto& [name, value] : identity()) out += name + " " + value + "\n";
   return out;
 }
 
@@ -253,29 +248,56 @@ bool Training::finished() const {
   return steps_ >= options_.epochs * options_.epoch.batches();
 }
 
+void Training::restore(const io::Checkpoint& checkpoint) {
+  const auto seconds_of = [&](const char* name) {
+    const double value = amount(checkpoint, name);
+    if (value > kMostSeconds)
+      fail_input("expected ", name, " of ", kMostSeconds, " at most, found ", value);
+    return value;
+  };
+  trainer_->restore(trainer_state_of(checkpoint));
+  log_.take(checkpoint);
+  steps_ = whole_number(checkpoint, "batches", static_cast<std::int64_t>(kMostTrainingBatches));
+  seconds_before_ = seconds_of("seconds");
+  sums_.loss = amount(checkpoint, "epoch_loss");
+  sums_.amplitude = amount(checkpoint, "epoch_amplitude");
+  sums_.phase = amount(checkpoint, "epoch_phase");
+  sums_.patterns =
+      static_cast<double>(whole_number(checkpoint, "epoch_patterns", options_.epoch.patterns));
+  sums_.seconds = seconds_of("epoch_seconds");
+}
+
 void Training::resume() {
-  const std::filesystem::path path = options_.resume;
-  const io::Checkpoint found = io::read_checkpoint(path, kJob);
-  io::expect_same_options(path, found, identity());
-  trainer_->restore(trainer_state_of(found));
-  log_.take(found);
-  steps_ = static_cast<std::int64_t>(found.number("batches"));
-  if (steps_ < 0) fail_input(options_.resume, ": a run of ", steps_, " batches");
-  seconds_before_ = found.number("seconds");
-  sums_ = {found.number("epoch_loss"), found.number("epoch_amplitude"), found.number("epoch_phase"),
-           found.number("epoch_patterns"), found.number("epoch_seconds")};
+  const io::Checkpoint found = io::read_checkpoint(options_.resume, kJob);
+  io::expect_same_options(options_.resume, found, identity());
+  try {
+    restore(found);
+  } catch (const Error& problem) {
+    if (problem.fault() == Fault::kRuntime) throw;
+    fail_input(options_.resume, ": ", problem.what(),
+               ": the checkpoint is damaged: use another one, or begin again without --resume");
+  }
+  checkpoint_written_ = options_.resume;
   if (options_.tell) {
     options_.tell(text("goes on after ", steps_, " batches (epoch ", epoch(), ")"));
   }
+}
+
+TrainerState Training::sound_state() const {
+  TrainerState state = trainer_->state();
+  try {
+    expect_finite(state);
+  } catch (const Error& problem) {
+    give_up(problem.what());
+  }
+  return state;
 }
 
 void Training::write_checkpoint() {
   io::Checkpoint out;
   out.job = kJob;
   out.options = identity();
-  const TrainerState state = trainer_->state();
-  expect_finite(state);
-  put(state, out);
+  put(sound_state(), out);
   log_.put(out);
   out.numbers["batches"] = static_cast<double>(steps_);
   out.numbers["seconds"] = seconds();
@@ -292,14 +314,15 @@ void Training::write_checkpoint() {
 
 void Training::write_weights() const {
   io::WeightFile out;
-  const TrainerState state = trainer_->state();
-  expect_finite(state);
-  out.tensors = state.weights;
+  out.tensors = sound_state().weights;
   out.architecture_json = architecture_.json;
   io::TrainingRecord& record = out.trained_for;
   record.frame_px = {{maker_->height(), maker_->width()}};
-  const double pixel_m = options_.geometry.object_pixel_m(maker_->width());
-  record.object_pixel_m = {{pixel_m, pixel_m}};
+  // A model's probe was made on that pixel; of a file's nothing is known but what the user says.
+  if (options_.geometry.given || !given_probe()) {
+    const double pixel_m = options_.geometry.object_pixel_m(maker_->width());
+    record.object_pixel_m = {{pixel_m, pixel_m}};
+  }
   // Of the samples trained with: most of the light goes through.
   const Array& frames = held_out_.frames;
   if (!frames.empty()) {
@@ -308,24 +331,15 @@ void Training::write_weights() const {
     record.photons = counts / static_cast<double>(frames.shape()[0]);
   }
   record.probe = recipe_.probe;
+  record.settings = settings();
+  record.scores["epochs"] =
+      static_cast<double>(steps_) / static_cast<double>(options_.epoch.batches());
+  if (log_.rows() > 0) record.scores["loss"] = log_.at(log_.rows() - 1, "loss");
+  if (const auto& held_out = summary_.held_out) {
+    record.scores["held_out_loss"] = held_out->plain.sum();
+    record.scores["held_out_weighted_loss"] = held_out->weighted.sum();
+  }
   io::write_weights(options_.output, out);
-}
-
-HeldOutLosses Training::measure() {
-  HeldOutLosses out;
-  out.patterns = held_out_.frames.shape()[0];
-  Array amplitude = Array::host(held_out_.frames.shape(), DType::kF32);
-  Array phase = Array::host(held_out_.frames.shape(), DType::kF32);
-  trainer_->predict(held_out_.frames, amplitude, phase);
-  const auto losses = [this](const Array& a, const Array& p, const Array& weight) {
-    return PatchLosses{mean_square(a, held_out_.amplitude, weight),
-                       mean_square(p, held_out_.phase, weight)};
-  };
-  out.plain = losses(amplitude, phase, {});
-  out.weighted = losses(amplitude, phase, intensity_);
-  out.mean_plain = losses({}, {}, {});
-  out.mean_weighted = losses({}, {}, intensity_);
-  return out;
 }
 
 void Training::one_step(PatternSource& source) {
@@ -334,19 +348,43 @@ void Training::one_step(PatternSource& source) {
   summary_.waited_seconds += seconds_since(asked);
   rate_ = rate_now();
   const StepOutcome outcome = trainer_->step(batch, rate_);
-  if (!std::isfinite(outcome.loss)) {
-    const std::int64_t batches = options_.epoch.batches();
-    fail_runtime("the loss is ", outcome.loss, " in epoch ", epoch() + 1, ", batch ",
-                 steps_ % batches + 1,
-                 ": try a lower --learning-rate; the last good checkpoint is ",
-                 checkpoint_written_.empty() ? "none" : checkpoint_written_);
-  }
+  if (!std::isfinite(outcome.loss)) give_up(text("the loss is ", outcome.loss));
   const auto n = static_cast<double>(batch.frames.shape()[0]);
   sums_.loss += n * outcome.loss;
   sums_.amplitude += n * outcome.amplitude_error;
   sums_.phase += n * outcome.phase_error;
   sums_.patterns += n;
   ++steps_;
+}
+
+void Training::give_up(const std::string& what) const {
+  fail_runtime(what, " in epoch ", epoch() + 1, ", batch ", steps_ % options_.epoch.batches() + 1,
+               ": try a lower --learning-rate; the last good checkpoint is ",
+               checkpoint_written_.empty() ? "none" : checkpoint_written_);
+}
+
+// Neither the log nor a checkpoint that cannot be written ends a job that may have run for hours.
+void Training::write_log() const {
+  if (options_.log.empty()) return;
+  try {
+    log_.write_csv(options_.log);
+  } catch (const Error& problem) {
+    if (options_.warning) options_.warning(problem.what());
+  }
+}
+
+void Training::save_now_and_then() {
+  if (options_.checkpoint.empty() || epoch() % options_.every != 0) return;
+  try {
+    write_checkpoint();
+  } catch (const Error& problem) {
+    if (problem.fault() == Fault::kRuntime) throw;  // the state itself is no good
+    if (!options_.warning) return;
+    options_.warning(text(problem.what(), "; ",
+                          checkpoint_written_.empty()
+                              ? "there is no checkpoint yet"
+                              : "the last good checkpoint is " + checkpoint_written_));
+  }
 }
 
 // Of a run by the clock the last epoch may be a part of one.
@@ -362,7 +400,7 @@ void Training::end_epoch(bool whole) {
   log_.add({static_cast<double>(steps_) / batches, sums_.loss / n, sums_.amplitude / n,
             sums_.phase / n, held_out ? held_out->plain.sum() : kNone,
             held_out ? held_out->weighted.sum() : kNone, rate_, seconds_of_epoch});
-  if (!options_.log.empty()) log_.write_csv(options_.log);
+  write_log();
   if (options_.tell) {
     options_.tell(text("epoch ", static_cast<double>(steps_) / batches, ": loss ", sums_.loss / n,
                        held_out ? text(", held out ", held_out->plain.sum(), ", weighted ",
@@ -372,7 +410,7 @@ void Training::end_epoch(bool whole) {
   }
   sums_ = {};
   epoch_start_ = Clock::now();
-  if (whole && !options_.checkpoint.empty() && epoch() % options_.every == 0) write_checkpoint();
+  if (whole) save_now_and_then();
 }
 
 void Training::train_steps() {
@@ -431,6 +469,9 @@ TrainSummary Training::run() {
 
 }  // namespace
 
-TrainSummary train(const TrainOptions& options) { return Training(options).run(); }
+TrainSummary train(const TrainOptions& options) {
+  check(options);
+  return Training(options).run();
+}
 
 }  // namespace ptynet

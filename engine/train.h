@@ -7,6 +7,7 @@
 #include <string>
 
 #include "autograd/optimiser.h"
+#include "engine/held_out_losses.h"
 #include "engine/pattern_source.h"
 #include "engine/reconstruct.h"
 
@@ -23,10 +24,12 @@ struct TrainOptions {
   PatternRecipe recipe;
   ProbeSource probe;
   Geometry geometry;
-  std::int64_t frame_px = 0;  // 0: the probe file's, or 128
+  double jitter_defocus_m = 0;  // sets recipe.jitter.defocus, by the geometry
+  std::int64_t frame_px = 0;    // 0: the probe file's, or 128
 
   EpochPlan epoch;
-  std::int64_t epochs = 60;       // 0: only measure
+  // 0: only measure. The default is one whole wave of the cyclic schedule, which ends low.
+  std::int64_t epochs = 120;
   std::optional<double> minutes;  // in the place of epochs
   double learning_rate = 2e-4;
   ScheduleKind schedule = ScheduleKind::kCyclic;
@@ -43,28 +46,20 @@ struct TrainOptions {
   int threads = 0;               // of the CPU; 0: as many as the machine has
   int pattern_threads = 0;       // 0: as many as `threads`
   Progress progress;             // patterns of the epoch
-  Log tell;                      // what the user should know
+  Log tell;                      // what the user may like to know
+  Log warning;                   // and what the user has to
   std::function<bool()> stop;    // asked after every batch
 };
 
-// Mean squared errors of patches, the phase's in rad^2.
-struct PatchLosses {
-  double amplitude = 0;
-  double phase = 0;
-  double sum() const { return amplitude + phase; }
-};
+// As on the command line.
+std::string name_of(ScheduleKind kind);
 
-// By patterns of a series of their own, the same for every run with the same recipe, whatever its
-// seed; the running statistics of batch norms are used.
-struct HeldOutLosses {
-  std::int64_t patterns = 0;
-  PatchLosses plain;
-  PatchLosses weighted;  // by the probe's intensity
-  // What one constant patch scores that has their mean amplitude and phase: below it a network has
-  // learnt something of the frames.
-  PatchLosses mean_plain;
-  PatchLosses mean_weighted;
-};
+// Counts of patterns then fit into 64 bits.
+inline constexpr double kMostTrainingBatches = 1e12;
+
+// What can be known without computing or reading anything: whether options go together, and
+// whether the outputs can be written and take the place of no input. Throws Error (input).
+void check(const TrainOptions& options);
 
 struct TrainSummary {
   std::string architecture;
@@ -83,9 +78,10 @@ struct TrainSummary {
 // Trains and writes the weights. With `epochs`, a run that was killed at any moment and goes on
 // from its checkpoint ends with the same bytes, given the same device and number of threads; with
 // `minutes`, how far it comes depends on the machine. Everything that is cheap to know is checked
-// first. Throws Error: (input) for options that cannot be; (runtime) when the loss or the weights
-// are not finite any more, naming epoch, batch and the last good checkpoint, and when `stop` said
-// so, naming the checkpoint to resume; `output` is then not written.
+// first. A log or a checkpoint that cannot be written (a full disk) is a warning. Throws Error:
+// (input) for options that cannot be; (runtime) when the loss or the weights are not finite any
+// more, naming epoch, batch and the last good checkpoint, and when `stop` said so, naming the
+// checkpoint to resume; `output` is then not written.
 TrainSummary train(const TrainOptions& options);
 
 }  // namespace ptynet

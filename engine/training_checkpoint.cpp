@@ -2,16 +2,42 @@
 
 #include <algorithm>
 #include <cmath>
+#include <complex>
 
 namespace ptynet {
 
 namespace {
 
+constexpr std::int64_t kMostSteps = std::int64_t{1} << 53;  // whole numbers that f64 holds
+
+template <typename T, typename Good>
+bool all(const Array& values, Good good) {
+  const auto* p = values.data<T>();
+  return std::all_of(p, p + values.elements(), good);
+}
+
+bool is_finite(const Array& values) {
+  switch (values.dtype()) {
+    case DType::kF32:
+      return all<float>(values, [](float v) { return std::isfinite(v); });
+    case DType::kF64:
+      return all<double>(values, [](double v) { return std::isfinite(v); });
+    case DType::kC64:
+      return all<std::complex<float>>(
+          values, [](auto v) { return std::isfinite(v.real()) && std::isfinite(v.imag()); });
+    default:
+      return true;  // counters
+  }
+}
+
 void expect_finite(const std::string& name, const Array& values) {
-  if (values.dtype() != DType::kF32) return;  // counters
-  const auto* p = values.data<float>();
-  if (!std::all_of(p, p + values.elements(), [](float v) { return std::isfinite(v); })) {
-    fail_runtime("'", name, "' holds values that are not finite");
+  if (!is_finite(values)) fail_runtime("'", name, "' holds values that are not finite");
+}
+
+void expect_not_negative(const std::string& name, const Array& values) {
+  if (values.dtype() != DType::kF32) return;  // does not fit, which restore() says
+  if (!all<float>(values, [](float v) { return v >= 0; })) {
+    fail_input("the second moment of '", name, "' holds values below 0");
   }
 }
 
@@ -41,7 +67,11 @@ TrainerState trainer_state_of(const io::Checkpoint& checkpoint) {
   out.weights = checkpoint.group("weights");
   out.first_moment = checkpoint.group("first_moment");
   out.second_moment = checkpoint.group("second_moment");
-  out.steps = checkpoint.number("steps");
+  for (const char* group : {"weights", "first_moment", "second_moment"}) {
+    expect_finite_group(checkpoint, group);
+  }
+  for (const auto& [name, values] : out.second_moment) expect_not_negative(name, values);
+  out.steps = static_cast<double>(whole_number(checkpoint, "steps", kMostSteps));
   if (!checkpoint.tensors.contains("probe")) return out;
   const auto part = [&](const char* name) {
     const StateDict& probe = checkpoint.group("probe");
@@ -52,8 +82,34 @@ TrainerState trainer_state_of(const io::Checkpoint& checkpoint) {
   out.probe = part("value");
   out.probe_first_moment = part("first_moment");
   out.probe_second_moment = part("second_moment");
-  out.probe_steps = checkpoint.number("probe_steps");
+  expect_finite_group(checkpoint, "probe");
+  expect_not_negative("probe", out.probe_second_moment);
+  out.probe_steps = static_cast<double>(whole_number(checkpoint, "probe_steps", kMostSteps));
   return out;
+}
+
+std::int64_t whole_number(const io::Checkpoint& checkpoint, const std::string& name,
+                          std::int64_t most) {
+  const double value = checkpoint.number(name);
+  if (!(value >= 0 && value <= static_cast<double>(most)) || value != std::floor(value)) {
+    fail_input("expected ", name, " as a whole number from 0 to ", most, ", found ", value);
+  }
+  return static_cast<std::int64_t>(value);
+}
+
+double amount(const io::Checkpoint& checkpoint, const std::string& name) {
+  const double value = checkpoint.number(name);
+  if (!(value >= 0) || !std::isfinite(value)) {
+    fail_input("expected ", name, " as a number of 0 or more, found ", value);
+  }
+  return value;
+}
+
+void expect_finite_group(const io::Checkpoint& checkpoint, const std::string& group) {
+  for (const auto& [name, values] : checkpoint.group(group)) {
+    if (is_finite(values)) continue;
+    fail_input("'", name, "' of '", group, "' holds values that are not finite");
+  }
 }
 
 }  // namespace ptynet

@@ -1,6 +1,9 @@
 // A trainer's state as part of a checkpoint.
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "engine/trainer.h"
 #include "io/checkpoint.h"
 
@@ -11,6 +14,15 @@ namespace ptynet {
 void expect_finite(const TrainerState& state);
 
 void put(const TrainerState& state, io::Checkpoint& checkpoint);
-TrainerState trainer_state_of(const io::Checkpoint& checkpoint);  // Throws Error (input).
+// Throws Error (input) for what no run can have left: counts of steps that are not whole or below
+// 0, values that are not finite, second moments below 0.
+TrainerState trainer_state_of(const io::Checkpoint& checkpoint);
+// Throws Error (input) unless the number is whole and from 0 to `most`.
+std::int64_t whole_number(const io::Checkpoint& checkpoint, const std::string& name,
+                          std::int64_t most);
+// Throws Error (input) unless the number is finite and 0 or more.
+double amount(const io::Checkpoint& checkpoint, const std::string& name);
+// Throws Error (input) that names the first tensor of the group with a value that is not finite.
+void expect_finite_group(const io::Checkpoint& checkpoint, const std::string& group);
 
 }  // namespace ptynet

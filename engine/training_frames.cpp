@@ -93,13 +93,15 @@ std::vector<double> counts_of_frames(const Array& frames) {
 }
 
 FrameSplit split_frames(std::int64_t n, double fraction) {
-  const std::int64_t every = fraction > 0 ? std::llround(1 / fraction) : n + 1;
+  // A tiny fraction has no whole number for its inverse; that of nothing is over any n.
+  const double wanted = fraction > 0 ? std::round(1 / fraction) : static_cast<double>(n) + 1;
+  const auto every = static_cast<std::int64_t>(std::min(wanted, static_cast<double>(n) + 1));
   FrameSplit out;
   for (std::int64_t i = 0; i < n; ++i) {
     (i % every == every - 1 ? out.held_out : out.training).push_back(i);
   }
   if (fraction > 0 && out.held_out.empty()) {
-    fail_input("--validate ", fraction, " holds out every ", every, "th frame, which of ", n,
+    fail_input("--validate ", fraction, " holds out every ", wanted, "th frame, which of ", n,
                " frames is none");
   }
   return out;

@@ -59,19 +59,25 @@ void TrainingLog::put(io::Checkpoint& checkpoint) const {
   }
 }
 
-void TrainingLog::take(const io::Checkpoint& checkpoint) {
+// All lengths are looked at before anything is made of them: a row takes more memory than a value.
+void TrainingLog::take(const io::Checkpoint& checkpoint, std::optional<std::int64_t> rows) {
   rows_.clear();
+  std::optional<std::size_t> wanted;
+  if (rows) wanted = static_cast<std::size_t>(*rows);
   for (std::size_t i = 0; i < columns_.size(); ++i) {
     const auto found = checkpoint.series.find(columns_[i]);
     if (found == checkpoint.series.end()) {
       fail_input("the checkpoint has no history of '", columns_[i], "'");
     }
-    const std::vector<double>& column = found->second;
-    if (i == 0) rows_.resize(column.size(), std::vector<double>(columns_.size()));
-    if (column.size() != rows_.size()) {
-      fail_input("the checkpoint's history has ", rows_.size(), " epochs of '", columns_[0],
-                 "' and ", column.size(), " of '", columns_[i], "'");
+    if (!wanted) wanted = found->second.size();
+    if (found->second.size() != *wanted) {
+      fail_input("expected the history of ", *wanted, " epochs, found ", found->second.size(),
+                 " of '", columns_[i], "'");
     }
+  }
+  rows_.resize(wanted.value_or(0), std::vector<double>(columns_.size()));
+  for (std::size_t i = 0; i < columns_.size(); ++i) {
+    const std::vector<double>& column = checkpoint.series.at(columns_[i]);
     for (std::size_t row = 0; row < column.size(); ++row) rows_[row][i] = column[row];
   }
 }

@@ -1,7 +1,9 @@
 // What a training job writes down of every epoch.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,9 +29,9 @@ class TrainingLog {
   void write_csv(const std::filesystem::path& path) const;
 
   // As the series of a checkpoint, and back. Throws Error (input) when columns are missing or of
-  // different lengths.
+  // different lengths, or not of `rows` where that is known.
   void put(io::Checkpoint& checkpoint) const;
-  void take(const io::Checkpoint& checkpoint);
+  void take(const io::Checkpoint& checkpoint, std::optional<std::int64_t> rows = std::nullopt);
 
  private:
   std::vector<std::string> columns_;

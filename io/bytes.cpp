@@ -171,8 +171,29 @@ void expect_no_input(const std::filesystem::path& output,
     std::error_code missing;
     if (!input.empty() && std::filesystem::equivalent(output, input, missing)) {
       fail_input("the output ", output.string(), " is the input ", input.string(),
-                 ", which it would replace: give another --output");
+                 ", which it would replace: give the output another name");
     }
+  }
+}
+
+void expect_outputs(const std::vector<std::filesystem::path>& outputs,
+                    const std::vector<std::filesystem::path>& inputs) {
+  std::vector<std::filesystem::path> seen;
+  for (const std::filesystem::path& output : outputs) {
+    if (output.empty()) continue;
+    expect_no_input(output, inputs);
+    std::error_code unknown;
+    const auto place =
+        std::filesystem::weakly_canonical(std::filesystem::absolute(output), unknown);
+    const bool taken = std::any_of(seen.begin(), seen.end(), [&](const auto& other) {
+      std::error_code missing;
+      return other == place || std::filesystem::equivalent(other, place, missing);
+    });
+    if (taken) {
+      fail_input(output.string(), " is to hold two things: give every output a name of its own");
+    }
+    seen.push_back(place);
+    const PendingFile can_be_written(output);
   }
 }
 

@@ -42,6 +42,11 @@ std::vector<std::byte> read_all(ByteSource& source, std::uint64_t limit);
 void expect_no_input(const std::filesystem::path& output,
                      const std::vector<std::filesystem::path>& inputs);
 
+// Throws Error (input) when an output is an input or another output, under whatever name, or cannot
+// be written. What is empty is passed over.
+void expect_outputs(const std::vector<std::filesystem::path>& outputs,
+                    const std::vector<std::filesystem::path>& inputs);
+
 // A folder, made with those above it. Those that it made and that are empty are removed again by
 // the destructor unless keep() was called.
 class PendingFolder {

@@ -7,7 +7,6 @@
 #include <sstream>
 
 #include "engine/finetune.h"
-#include "engine/interrupt.h"
 #include "tools/commands.h"
 #include "tools/progress.h"
 #include "tools/report.h"
@@ -247,8 +246,7 @@ void run(Arguments& arguments) {
   };
   job.log = [&console](const std::string& line) { console.log(line); };
   job.warning = [&console](const std::string& line) { console.warning(line); };
-  const InterruptGuard guard;
-  job.stop = InterruptGuard::requested;
+  job.stop_on_signals = true;
   const FinetuneSummary summary = finetune(job);
   log_summary(console, summary);
   if (arguments.json) print_output(render(report_of(summary), true));
@@ -285,6 +283,10 @@ void add_finetune(CLI::App& program, const std::string& command_line) {
   add_output(command, job);
   add_objective(command, job);
   arguments->training.add_to(command);
+  add_positive(
+      command,
+      {"--half-cycle", "EPOCHS", "of --schedule cyclic: from a tenth of the rate up to all of it"},
+      job.half_cycle_epochs);
   add_probe_options(command, job);
   add_validation(command, job);
   arguments->stopping.add_to(command,

@@ -18,6 +18,7 @@ struct Arguments {
   ObjectArguments objects;
   ProbeArguments probe;
   bool preset = false;
+  bool size = false;  // was given
   std::optional<OverlapOf> overlap_of;
   std::optional<ScanPattern> pattern;
   bool quiet = false;
@@ -40,7 +41,8 @@ void add_object(CLI::App& command, Arguments& arguments) {
               text("rows and columns of a procedural object, object pixels (default ",
                    job.size_px[0], ")")},
              text("a whole number or RxC, each 1 to ", kMaxExtent, ", such as 640 or 512x768"),
-             [&job](const std::string& found) {
+             [&arguments, &job](const std::string& found) {
+               arguments.size = true;
                const auto side = parse_integer(found);
                const auto both =
                    side ? std::optional(std::array{*side, *side}) : parse_integers(found, 'x');
@@ -135,7 +137,7 @@ void log_summary(Console& console, const SimulateSummary& s) {
                    s.step_px, " px: overlap ", s.overlap_of_probe, " of the probe, ",
                    s.overlap_of_frame, " of the frame"));
   console.log(text(s.mean_counts, " counts a frame, ", s.max_count, " in the brightest pixel; ",
-                   s.photons, " without a sample; noise alone leaves R ", s.poisson_r));
+                   s.photons, " without a sample; R of the true object ", s.poisson_r));
   for (const std::string& picture : s.pictures) console.log("wrote " + picture);
   if (!s.truth.empty()) console.log("wrote " + s.truth);
   console.log("wrote " + s.output);
@@ -143,8 +145,11 @@ void log_summary(Console& console, const SimulateSummary& s) {
 
 void run(Arguments& arguments) {
   SimulateOptions& job = arguments.job;
-  if (arguments.objects.objects && !(job.amplitude.empty() && job.phase.empty())) {
-    fail_input("--objects and --amplitude with --phase exclude each other: give one of them");
+  if (!job.amplitude.empty() || !job.phase.empty()) {
+    constexpr const char* kInstead = "--amplitude with --phase";
+    arguments.objects.expect_none_of_procedural(kInstead, true);
+    if (arguments.size)
+      fail_input("--size and ", kInstead, " exclude each other: give one of them");
   }
   arguments.probe.check();
   job.probe = arguments.probe.source;

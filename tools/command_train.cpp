@@ -23,7 +23,6 @@ struct Arguments {
   ProbeArguments probe;
   TrainingArguments training;
   CheckpointArguments checkpoint;
-  DeviceArguments device;
   std::optional<std::int64_t> epochs;
   bool quiet = false;
   bool json = false;
@@ -52,7 +51,7 @@ void add_patterns(CLI::App& command, Arguments& arguments) {
            recipe.images)
       ->group("Object options");
   arguments.probe.add_to(command);
-  add_probe_jitter(command, recipe.jitter);
+  add_probe_jitter(command, recipe.jitter, arguments.job.jitter_defocus_m);
   add_parsed(command,
              {"--noise", "none|poisson[:PHOTONS[:HIGH]]",
               "photon noise; PHOTONS: expected counts of a frame without a sample, drawn for every "
@@ -137,8 +136,9 @@ void log_summary(Console& console, const TrainSummary& s) {
 
 void fill(Arguments& arguments) {
   TrainOptions& job = arguments.job;
-  if (arguments.objects.objects && !job.recipe.images.empty()) {
-    fail_input("--objects and --images exclude each other: give one of them");
+  if (!job.recipe.images.empty()) arguments.objects.expect_none_of_procedural("--images", false);
+  if (arguments.probe.source.photons && job.recipe.photons) {
+    fail_input("--photons and --noise poisson:PHOTONS exclude each other: give one of them");
   }
   if (arguments.epochs && job.minutes) {
     fail_input("--epochs and --minutes exclude each other: give one of them");
@@ -157,16 +157,11 @@ void fill(Arguments& arguments) {
   job.epoch.batch = arguments.training.batch;
   job.learning_rate = arguments.training.learning_rate;
   job.schedule = arguments.training.schedule;
-  job.seed = static_cast<std::uint64_t>(arguments.training.seed);
+  job.seed = arguments.training.seed;
   job.checkpoint = arguments.checkpoint.checkpoint;
   job.every = arguments.checkpoint.every;
   job.resume = arguments.checkpoint.resume;
   job.log = arguments.checkpoint.log;
-  job.device = arguments.device.device;
-  job.threads = arguments.device.threads;
-  if (arguments.device.precision != Precision::kFp32) {
-    fail_input("networks are trained in --precision fp32");
-  }
   if (job.output.empty() && job.epochs > 0) job.output = kUsualOutput;
 }
 
@@ -178,6 +173,7 @@ void run(Arguments& arguments) {
     console.progress(stage, done, total);
   };
   job.tell = [&console](const std::string& line) { console.log(line); };
+  job.warning = [&console](const std::string& line) { console.warning(line); };
   job.stop = [] { return InterruptGuard::requested(); };
   const InterruptGuard guard;
   const TrainSummary summary = train(job);
@@ -211,7 +207,7 @@ void add_train(CLI::App& program) {
   add_length(command, *arguments);
   arguments->training.add_to(command);
   add_patterns(command, *arguments);
-  arguments->device.add_to(command);
+  add_device_and_threads(command, job.device, job.threads);
   add_integer(command, {"--pattern-threads", "N", "threads that simulate; 0: as many as --threads"},
               {0, 4096}, job.pattern_threads);
   command.add_flag("--json", arguments->json, "print a summary as JSON on stdout");

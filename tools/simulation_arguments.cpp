@@ -60,9 +60,11 @@ void ObjectArguments::add_to(CLI::App& command) {
             {"--feature-range", "A:B",
              "radii of leaves and cells, heights of characters, object pixels (default 8:90)"},
             feature_range_px);
-  command
-      .add_flag("--shared", shared,
-                "the phase follows the amplitude; without it they are independent")
+  add_choice<bool>(command,
+                   {"--shared", "",
+                    "whether the phase follows the amplitude, or they are independent (default "
+                    "off)"},
+                   {{"on", true}, {"off", false}}, [this](const bool& on) { shared = on; })
       ->group(kObjectGroup);
 }
 
@@ -79,8 +81,18 @@ void ObjectArguments::apply_to(ObjectRanges& ranges) const {
     ranges.feature_low_px = (*feature_range_px)[0];
     ranges.feature_high_px = (*feature_range_px)[1];
   }
-  if (shared) ranges.shared = true;
+  if (shared) ranges.shared = *shared;
   check_ranges(ranges);
+}
+
+void ObjectArguments::expect_none_of_procedural(const std::string& instead, bool shared_too) const {
+  const char* found = objects                ? "--objects"
+                      : feature_range_px     ? "--feature-range"
+                      : shared && shared_too ? "--shared"
+                                             : nullptr;
+  if (found != nullptr) {
+    fail_input(found, " and ", instead, " exclude each other: give one of them");
+  }
 }
 
 namespace {
@@ -126,6 +138,13 @@ void ProbeArguments::add_to(CLI::App& command) {
            {"--probe", "FILE[:DATASET]", "complex probe, modes first, in the place of a model"},
            source.file)
       ->group(kProbeGroup);
+  add_choice<bool>(command,
+                   {"--probe-norm", "",
+                    "transform that --probe belongs to: sum over pixels, or with 1 / sqrt(pixels) "
+                    "(default unnormalised)"},
+                   {{"unnormalised", false}, {"ortho", true}},
+                   [this](const bool& ortho) { source.ortho = ortho; })
+      ->group(kProbeGroup);
   add_choice<ProbeKind>(command,
                         {"--probe-model", "",
                          "made by Fresnel propagation (default "
@@ -160,6 +179,9 @@ void ProbeArguments::add_to(CLI::App& command) {
 void ProbeArguments::check() const {
   const bool model =
       kind || source.diameter_m || source.outermost_zone_width_m || source.central_stop_diameter_m;
+  if (source.file.empty() && source.ortho) {
+    fail_input("--probe-norm says how a probe file is to be read: give --probe FILE[:DATASET]");
+  }
   if (!source.file.empty() && model) {
     fail_input("--probe and the options of a --probe-model exclude each other: give one of them");
   }
@@ -171,19 +193,20 @@ void ProbeArguments::check() const {
 }
 
 void ProbeArguments::apply_to(Geometry& geometry) const {
+  if (energy_ev && distance_m && detector_pixel_m) geometry.given = true;
   geometry.energy_ev = energy_ev.value_or(geometry.energy_ev);
   geometry.distance_m = distance_m.value_or(geometry.distance_m);
   geometry.detector_pixel_m = detector_pixel_m.value_or(geometry.detector_pixel_m);
 }
 
-void add_probe_jitter(CLI::App& command, ProbeJitter& jitter) {
+void add_probe_jitter(CLI::App& command, ProbeJitter& jitter, double& defocus_m) {
   add_parsed(command,
              {"--probe-jitter", "SHIFT[,DEFOCUS[,SCALE]]",
               "the probe differs from pattern to pattern: by up to SHIFT object pixels in row and "
-              "column, DEFOCUS pixel^2 / wavelength along the beam, and SCALE of its counts "
+              "column, DEFOCUS metres along the beam, and SCALE of its counts "
               "(default 0,0,0)"},
-             "one to three numbers of 0 or more, the third below 1, such as 2,5,0.2",
-             [&jitter](const std::string& found) {
+             "one to three numbers of 0 or more, the third below 1, such as 2,1e-4,0.2",
+             [&jitter, &defocus_m](const std::string& found) {
                std::array<double, 3> values{};
                std::size_t n = 0;
                for (std::size_t at = 0; at <= found.size(); ++n) {
@@ -193,7 +216,8 @@ void add_probe_jitter(CLI::App& command, ProbeJitter& jitter) {
                  values[n] = *number;
                  at = end + 1;
                }
-               jitter = {values[0], values[1], values[2]};
+               jitter = {values[0], 0, values[2]};
+               defocus_m = values[1];
                return values[2] < 1;
              })
       ->group(kProbeGroup);

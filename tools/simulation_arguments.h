@@ -15,11 +15,14 @@ struct ObjectArguments {
   std::optional<std::array<double, 2>> amplitude_range;
   std::optional<std::array<double, 2>> phase_range_rad;
   std::optional<std::array<double, 2>> feature_range_px;
-  bool shared = false;  // the phase follows the amplitude
+  std::optional<bool> shared;  // the phase follows the amplitude
 
   // --objects, --amplitude-range, --phase-range, --feature-range, --shared
   void add_to(CLI::App& command);
   void apply_to(ObjectRanges& ranges) const;
+  // Throws Error (input) when an option was given that only means something to procedural objects;
+  // `instead` is what takes their place.
+  void expect_none_of_procedural(const std::string& instead, bool shared_too) const;
 };
 
 // The probe, and the geometry that its pixels and wavelength follow from.
@@ -31,7 +34,8 @@ struct ProbeArguments {
   std::optional<double> detector_pixel_m;
   std::int64_t frame_px = 0;  // 0: the probe file's, or 128
 
-  // --probe, --probe-model, --probe-diameter, --zone-width, --central-stop, --defocus, --photons,
+  // --probe, --probe-norm, --probe-model, --probe-diameter, --zone-width, --central-stop,
+  // --defocus, --photons,
   // --frame, --energy, --distance, --detector-pixel
   void add_to(CLI::App& command);
   // Throws Error (input) for options that exclude each other.
@@ -39,8 +43,8 @@ struct ProbeArguments {
   void apply_to(Geometry& geometry) const;
 };
 
-// --probe-jitter SHIFT[,DEFOCUS[,SCALE]]
-void add_probe_jitter(CLI::App& command, ProbeJitter& jitter);
+// --probe-jitter SHIFT[,DEFOCUS[,SCALE]]; the defocus in metres goes to `defocus_m`.
+void add_probe_jitter(CLI::App& command, ProbeJitter& jitter, double& defocus_m);
 
 // Seeds: --seed
 void add_seed(CLI::App& command, std::uint64_t& seed);

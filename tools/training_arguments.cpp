@@ -2,26 +2,15 @@
 
 #include <limits>
 
+#include "engine/train.h"
+#include "tools/simulation_arguments.h"
+
 namespace ptynet::tools {
 
 namespace {
 
 constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
 constexpr const char* kGroup = "Stopping and going on";
-
-std::string name_of(ScheduleKind kind) {
-  switch (kind) {
-    case ScheduleKind::kConstant:
-      return "constant";
-    case ScheduleKind::kStep:
-      return "step";
-    case ScheduleKind::kCosine:
-      return "cosine";
-    case ScheduleKind::kCyclic:
-      return "cyclic";
-  }
-  return "";
-}
 
 }  // namespace
 
@@ -38,18 +27,19 @@ CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& val
 void TrainingArguments::add_to(CLI::App& command) {
   add_integer(command, {"--batch", "N", "frames of one training step"}, {1, 65536}, batch);
   add_positive(command, {"--learning-rate", "RATE", "of Adam, at its highest"}, learning_rate);
+  std::vector<std::pair<std::string, ScheduleKind>> schedules;
+  for (const ScheduleKind kind : {ScheduleKind::kStep, ScheduleKind::kCyclic, ScheduleKind::kCosine,
+                                  ScheduleKind::kConstant}) {
+    schedules.emplace_back(name_of(kind), kind);
+  }
   add_choice<ScheduleKind>(
       command,
       {"--schedule", "",
        text("learning rate over the run: halved after 20, 40, 60 and 80 % of the epochs, between a "
             "tenth and all of it in waves that get lower, falling to 0, or the same (default ",
             name_of(schedule), ")")},
-      {{"step", ScheduleKind::kStep},
-       {"cyclic", ScheduleKind::kCyclic},
-       {"cosine", ScheduleKind::kCosine},
-       {"constant", ScheduleKind::kConstant}},
-      [this](const ScheduleKind& kind) { schedule = kind; });
-  add_integer(command, {"--seed", "N", "of everything random"}, {0, kNoLimit}, seed);
+      schedules, [this](const ScheduleKind& kind) { schedule = kind; });
+  add_seed(command, seed);
 }
 
 void CheckpointArguments::add_to(CLI::App& command, const std::string& columns) {

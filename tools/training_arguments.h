@@ -15,7 +15,7 @@ struct TrainingArguments {
   std::int64_t batch = 16;
   double learning_rate = 1e-4;
   ScheduleKind schedule = ScheduleKind::kStep;
-  std::int64_t seed = 1;
+  std::uint64_t seed = 1;
 
   void add_to(CLI::App& command);
 };

@@ -92,6 +92,8 @@ struct SumGradient {
   }
 };
 
+constexpr std::int64_t kFewOutputs = 4;
+
 // Whether there is a convolution, the mirrored one, that takes dz to dx.
 bool has_mirror(const ConvolutionProblem& p) {
   return p.stride == 1 && p.kh == p.kw && p.padding_top < p.kh;
@@ -107,40 +109,85 @@ ConvolutionProblem mirrored(const ConvolutionProblem& p) {
   return out;
 }
 
-// oneDNN adds the products of all pixels one after the other in f32. Where weights are few the
-// chains are long (measured: errors of 5e-6) and a gradient takes little memory: it is made image
-// by image, and the images are added in f64.
-bool goes_by_image(const ConvolutionProblem& p) {
-  constexpr std::int64_t kFewWeights = 512;
-  constexpr std::int64_t kLongChain = std::int64_t{1} << 15;  // pixels
-  return p.co * p.kh * p.kw * p.ci / p.groups <= kFewWeights && p.n > 1 &&
-         p.n * p.output_rows() * p.output_columns() >= kLongChain;
-}
-
 // A weight gradient by oneDNN, and its way back from oneDNN's order to ours.
 struct WeightGradient {
-  std::vector<BoundPrimitive> parts;  // each into a place of its own
-  float* packed;                      // [parts, values]; the sum is left in the first part
-  std::int64_t values;
-  BoundPrimitive reorder;
+  BoundPrimitive gradient, reorder;
   std::function<void()> after;  // may be empty
 
   void run() const {
-    for (const BoundPrimitive& part : parts) part.run();
-    if (parts.size() > 1) add_parts();
+    gradient.run();
     reorder.run();
     if (after) after();
   }
+};
+
+// The weight gradient of a convolution of few outputs, dW[o, u, v, i] = sum over pixels of
+// dz[pixel, o] * x[pixel + (u, v), i]. oneDNN would add all pixels of a batch one after the other
+// in f32, tens of thousands for each of a few weights: measured errors of 5e-6. Here a row is added
+// in f32, and rows and images in f64, in a fixed order.
+struct FewOutputs {
+  ConvolutionProblem p;
+  const float* x;
+  const float* dz;
+  double* totals;  // [n, weights()]
+
+  std::int64_t ci_group() const { return p.ci / p.groups; }
+  std::int64_t weights() const { return p.co * p.kh * p.kw * ci_group(); }
+
+  void run(float* dw) const {
+#pragma omp parallel for schedule(static)
+    for (std::int64_t image = 0; image < p.n; ++image) {
+      std::fill_n(totals + image * weights(), weights(), 0.0);
+      for (std::int64_t row = 0; row < p.output_rows(); ++row) add_row(image, row);
+    }
+    for (std::int64_t i = 0; i < weights(); ++i) {
+      double sum = 0;
+      for (std::int64_t image = 0; image < p.n; ++image) sum += totals[image * weights() + i];
+      dw[i] = static_cast<float>(sum);
+    }
+  }
 
  private:
-  void add_parts() const {
-    for (std::int64_t i = 0; i < values; ++i) {
-      double sum = 0;
-      for (std::size_t part = 0; part < parts.size(); ++part) {
-        sum += double{packed[static_cast<std::int64_t>(part) * values + i]};
+  void add_row(std::int64_t image, std::int64_t row) const {
+    const std::int64_t ow = p.output_columns();
+    for (std::int64_t u = 0; u < p.kh; ++u) {
+      const std::int64_t from_row = row * p.stride - p.padding_top + u;
+      if (from_row < 0 || from_row >= p.h) continue;
+      for (std::int64_t v = 0; v < p.kw; ++v) {
+        // Columns whose tap lies within the image.
+        const std::int64_t shift = v - p.padding_sides;
+        const std::int64_t first = shift < 0 ? (-shift + p.stride - 1) / p.stride : 0;
+        const std::int64_t count = std::min(ow, (p.w - 1 - shift) / p.stride + 1) - first;
+        if (p.w - 1 - shift < 0 || count < 1) continue;
+        const float* source =
+            x + ((image * p.h + from_row) * p.w + first * p.stride + shift) * p.ci;
+        const float* slopes = dz + ((image * p.output_rows() + row) * ow + first) * p.co;
+        for (std::int64_t o = 0; o < p.co; ++o) {
+          add_tap(source + o / (p.co / p.groups) * ci_group(), slopes + o, count,
+                  totals + image * weights() + ((o * p.kh + u) * p.kw + v) * ci_group());
+        }
       }
-      packed[i] = static_cast<float>(sum);
     }
+  }
+
+  // For one output and tap: all input channels, a vector of them at a time.
+  void add_tap(const float* source, const float* slopes, std::int64_t count, double* total) const {
+    std::int64_t i = 0;
+    for (; i + 16 <= ci_group(); i += 16) add<16>(source + i, slopes, count, total + i);
+    for (; i + 8 <= ci_group(); i += 8) add<8>(source + i, slopes, count, total + i);
+    for (; i < ci_group(); ++i) add<1>(source + i, slopes, count, total + i);
+  }
+
+  template <std::int64_t Lanes>
+  void add(const float* source, const float* slopes, std::int64_t count, double* total) const {
+    const std::int64_t step = p.stride * p.ci;
+    float sum[Lanes] = {};
+    for (std::int64_t c = 0; c < count; ++c) {
+      const float slope = slopes[c * p.co];
+#pragma omp simd
+      for (std::int64_t i = 0; i < Lanes; ++i) sum[i] += slope * source[c * step + i];
+    }
+    for (std::int64_t i = 0; i < Lanes; ++i) total[i] += double{sum[i]};
   }
 };
 
@@ -193,41 +240,36 @@ void CpuBackend::data_gradient(ConvolutionProblem problem, const Array& w, const
 
 void CpuBackend::weight_gradient(const ConvolutionProblem& problem, const Array& x, const Array& dz,
                                  float* dw, const Array& shown, const Step& after) {
-  ConvolutionProblem part = problem;
-  const std::int64_t parts = goes_by_image(problem) ? problem.n : 1;
-  part.n /= parts;
-  const auto description = describe_weight_gradient(part);
+  const auto description = describe_weight_gradient(problem);
   const dnnl::memory::desc ordered = description.diff_weights_desc();
   const auto ordering = describe_reorder(ordered, user_weights(problem));
-  const auto values = static_cast<std::int64_t>(ordered.get_size() / sizeof(float));
-  Array packed = scratch({parts, values}, DType::kF32);
+  Array packed = scratch({static_cast<std::int64_t>(ordered.get_size())}, DType::kU8);
   Array ordering_scratchpad = scratch({scratchpad_bytes(ordering)}, DType::kU8);
   Array scratchpad = scratch({scratchpad_bytes(description)}, DType::kU8);
   auto step = std::make_shared<WeightGradient>();
-  step->packed = packed.data<float>();
-  step->values = values;
-  for (std::int64_t i = 0; i < parts; ++i) {
-    BoundPrimitive gradient = BoundPrimitive::of<dnnl::convolution_backward_weights>(description);
-    gradient.bind(DNNL_ARG_SRC, description.src_desc(),
-                  x.data<float>() + i * (x.elements() / parts));
-    gradient.bind(DNNL_ARG_DIFF_DST, description.diff_dst_desc(),
-                  dz.data<float>() + i * (dz.elements() / parts));
-    gradient.bind(DNNL_ARG_DIFF_WEIGHTS, ordered, step->packed + i * values);
-    gradient.bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad.data());
-    step->parts.push_back(std::move(gradient));
-  }
+  step->gradient = BoundPrimitive::of<dnnl::convolution_backward_weights>(description);
+  step->gradient.bind(DNNL_ARG_SRC, description.src_desc(), x.data());
+  step->gradient.bind(DNNL_ARG_DIFF_DST, description.diff_dst_desc(), dz.data());
+  step->gradient.bind(DNNL_ARG_DIFF_WEIGHTS, ordered, packed.data());
+  step->gradient.bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad.data());
   step->reorder = BoundPrimitive::of<dnnl::reorder>(ordering);
   step->reorder.bind(DNNL_ARG_FROM, ordered, packed.data());
   step->reorder.bind(DNNL_ARG_TO, user_weights(problem), dw);
   step->reorder.bind(DNNL_ARG_SCRATCHPAD, ordering.scratchpad_desc(), ordering_scratchpad.data());
   step->after = after;
-  submit(convolution_name("gradient by w, conv2d", part, description.impl_info_str()), shown,
+  submit(convolution_name("gradient by w, conv2d", problem, description.impl_info_str()), shown,
          [step] { step->run(); });
 }
 
 void CpuBackend::grouped_weight_gradient(ConvolutionProblem problem, const Array& x,
                                          const Array& dz, Array& dw) {
   const WeightShape shape = shape_of(dw, problem.groups);
+  if (problem.co <= kFewOutputs) {
+    Array totals = scratch({problem.n, dw.elements()}, DType::kF64);
+    const FewOutputs few{problem, x.data<float>(), dz.data<float>(), totals.data<double>()};
+    return submit(convolution_name("gradient by w, conv2d", problem, "few outputs"), dw,
+                  [few, to = dw.data<float>()] { few.run(to); });
+  }
   problem.groups = groups_to_run(shape.ci, shape.co, shape.groups);
   if (problem.groups == shape.groups) {
     return weight_gradient(problem, x, dz, dw.data<float>(), dw, {});
@@ -239,36 +281,12 @@ void CpuBackend::grouped_weight_gradient(ConvolutionProblem problem, const Array
   weight_gradient(problem, x, dz, dense.data<float>(), dw, after);
 }
 
-// With few outputs oneDNN's vectors, which hold outputs, idle. Seen from the other side the
-// gradient is that of the mirrored convolution, which takes dz to x and has many outputs.
-void CpuBackend::thin_weight_gradient(const ConvolutionProblem& problem, const Array& x,
-                                      const Array& dz, Array& dw) {
-  const WeightShape shape = shape_of(dw, problem.groups);
-  ConvolutionProblem seen = mirrored(problem);
-  seen.groups = 1;
-  const WeightShape from_shape{shape.ci, shape.kh, shape.kw, shape.co, 1};
-  Array packed = scratch({shape.ci, shape.kh, shape.kw, shape.co}, DType::kF32);
-  Array dense = scratch({shape.co, shape.kh, shape.kw, shape.ci}, DType::kF32);
-  const Step after = [shape, from_shape, from = packed.data<float>(), middle = dense.data<float>(),
-                      to = dw.data<float>()] {
-    mirror_weights(from_shape, from, middle);
-    regroup_weights(shape, middle, to);
-  };
-  weight_gradient(seen, dz, x, packed.data<float>(), dw, after);
-}
-
 void CpuBackend::conv2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
                                  const ConvOptions& o, OperandGradients& d) {
   const ThreadScope scope(threads_);
   const Array dz = sum_gradient(out, o.activation, !d.x.empty() || !d.w.empty(), d.b);
   const ConvolutionProblem problem = problem_of(x, w, o);
-  if (!d.w.empty()) {
-    if (has_mirror(problem) && problem.co <= 4 && problem.ci >= 8) {
-      thin_weight_gradient(problem, x, dz, d.w);
-    } else {
-      grouped_weight_gradient(problem, x, dz, d.w);
-    }
-  }
+  if (!d.w.empty()) grouped_weight_gradient(problem, x, dz, d.w);
   if (!d.x.empty()) data_gradient(problem, w, dz, d.x);
 }
 

@@ -122,8 +122,6 @@ class CpuBackend final : public Backend {
                        float* dw, const Array& shown, const Step& after);
   void grouped_weight_gradient(ConvolutionProblem problem, const Array& x, const Array& dz,
                                Array& dw);
-  void thin_weight_gradient(const ConvolutionProblem& problem, const Array& x, const Array& dz,
-                            Array& dw);
   // A convolution with so few outputs that it pays to compute its taps as channels (thin_conv.cpp).
   static bool is_thin(const Array& x, const Array& w, const ConvOptions& o);
   void thin_conv2d(const Array& x, const Array& w, const Array& b, const ConvOptions& o, Array& y);

@@ -202,7 +202,7 @@ TEST_CASE("counts of a frame without a sample are those asked for") {
   std::copy_n(made.data<std::complex<float>>(), 4096, modes.data<std::complex<float>>());
   std::copy_n(made.data<std::complex<float>>(), 4096, modes.data<std::complex<float>>() + 4096);
   for (const Array& probe : {made, modes}) {
-    const Array scaled = scale_to_counts(probe, 12345);
+    const Array scaled = scale_to_photons(probe, 12345);
     CHECK(counts_of(scaled) == Approx(12345).epsilon(1e-5));
     std::vector<float> frame(4096);
     simulator.expected(clear, 0, 0, scaled, 0, frame.data());
@@ -210,9 +210,9 @@ TEST_CASE("counts of a frame without a sample are those asked for") {
     for (const float v : frame) sum += double{v};
     CHECK(sum == Approx(12345).epsilon(1e-5));
   }
-  CHECK_THROWS_WITH(scale_to_counts(made, 0), Contains("photons"));
-  CHECK_THROWS_WITH(scale_to_counts(made, -5), Contains("photons"));
-  CHECK_THROWS_WITH(scale_to_counts(Array::zeros({1, 8, 8}, DType::kC64), 1), Contains("all 0"));
+  CHECK_THROWS_WITH(scale_to_photons(made, 0), Contains("photons"));
+  CHECK_THROWS_WITH(scale_to_photons(made, -5), Contains("photons"));
+  CHECK_THROWS_WITH(scale_to_photons(Array::zeros({1, 8, 8}, DType::kC64), 1), Contains("all 0"));
 }
 
 TEST_CASE("models that make no probe are refused") {
@@ -254,6 +254,32 @@ TEST_CASE("a probe is shifted, moved along the beam and scaled") {
   const double natural = kWavelength * further_m / (kPixel * kPixel);
   const Array direct = make_probe(model_of(ProbeKind::kGaussian, 0.2e-6, 0.9e-3), 128);
   CHECK(difference(direct, variable.vary({0, 0, natural, 1})) < 1e-3);
+}
+
+TEST_CASE("a probe is propagated as the model is, and refused where the light leaves the frame") {
+  const Array probe = make_probe(model_of(ProbeKind::kGaussian, 0.2e-6, 0.5e-3), 128);
+  const Array direct = make_probe(model_of(ProbeKind::kGaussian, 0.2e-6, 1.5e-3), 128);
+  const Array moved = propagate_probe(probe, kWavelength, kPixel, 1e-3);
+  CHECK(difference(direct, moved) < 1e-3);
+  CHECK(difference(probe, propagate_probe(moved, kWavelength, kPixel, -1e-3)) < 1e-3);
+  CHECK(difference(probe, propagate_probe(probe, kWavelength, kPixel, 0)) < 1e-6);
+  CHECK_THROWS_WITH(propagate_probe(probe, kWavelength, kPixel, 0.1), Contains("holds"));
+  CHECK_THROWS_WITH(propagate_probe(probe, kWavelength, kPixel, -0.1), Contains("holds"));
+  CHECK_THROWS_WITH(propagate_probe(Array::zeros({1, 8, 8}, DType::kC64), kWavelength, kPixel, 0),
+                    Contains("all 0"));
+  // Light near an edge does not come in at the other one.
+  const Array near_edge = rolled(probe, 0, 40);
+  const Array spread = propagate_probe(near_edge, kWavelength, kPixel, 2e-3);
+  const auto energy_of_columns = [&](std::int64_t first, std::int64_t last) {
+    double sum = 0;
+    for (std::int64_t k = 0; k < spread.elements(); ++k) {
+      if (k % 128 < first || k % 128 >= last) continue;
+      sum += std::norm(spread.data<std::complex<float>>()[k]);
+    }
+    return sum;
+  };
+  CHECK(energy_of_columns(0, 40) < 1e-4 * energy_of_columns(88, 128));
+  CHECK(energy(spread) < 0.99);
 }
 
 TEST_CASE("variations are pure, uniform, and stay within what was asked") {

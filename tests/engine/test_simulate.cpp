@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <set>
 #include <thread>
 #include <vector>
 
@@ -127,19 +126,42 @@ TEST_CASE("photon noise has the mean, the variance and the distribution of Poiss
   }
   CHECK(poisson(0, CounterRandom(1, "x"), 0, 1) == 0);
   CHECK(poisson(-3, CounterRandom(1, "x"), 0, 1) == 0);
-  CHECK(poisson(std::nan(""), CounterRandom(1, "x"), 0, 1) == 0);
+  for (const double beyond : {1e10, 1e300, std::nan("")}) {
+    CHECK_THROWS_WITH(poisson(beyond, CounterRandom(1, "x"), 0, 1), Contains("32 bits"));
+  }
 }
 
 TEST_CASE("noise is a pure function of seed and frame") {
   const std::vector<float> expected(4096, 20.5F);
-  std::vector<std::vector<float>> noisy(6, expected);
+  std::vector<std::vector<double>> noisy(6);
   std::vector<std::thread> threads;
   for (std::size_t k = 0; k < noisy.size(); ++k) {
-    threads.emplace_back([&noisy, k] { add_poisson_noise(noisy[k].data(), 4096, 3, k % 3); });
+    threads.emplace_back([&, k] { noisy[k] = poisson_counts(expected.data(), 4096, 3, k % 3); });
   }
   for (std::thread& thread : threads) thread.join();
   for (std::size_t k = 0; k < 3; ++k) CHECK(noisy[k] == noisy[k + 3]);
   CHECK(noisy[0] != noisy[1]);
+}
+
+TEST_CASE("two seeds give no frame the same noise, whatever the frame") {
+  const TemporaryFolder folder;
+  SimulateOptions options = small(folder);
+  options.ranges = {1, 1, 0, 0, false, 8, 90};  // no object: frames differ by their noise alone
+  options.jitter_px = 0;
+  std::vector<Array> scans;
+  for (options.seed = 1; options.seed <= 2; ++options.seed) {
+    const SimulateSummary summary = simulate(options);
+    scans.push_back(open(options).read(0, summary.frames));
+  }
+  REQUIRE(scans[0].shape() == scans[1].shape());
+  const std::int64_t n = scans[0].shape()[0];
+  REQUIRE(n > 3);
+  for (std::int64_t i = 0; i < n; ++i) {
+    for (std::int64_t j = 0; j < n; ++j) {
+      const Array a = scans[0].slice(i, 1);
+      REQUIRE(std::memcmp(a.data(), scans[1].slice(j, 1).data(), a.bytes()) != 0);
+    }
+  }
 }
 
 TEST_CASE("expected counts are those of the backend, several modes and odd sizes too") {
@@ -181,81 +203,6 @@ TEST_CASE("expected counts are those of the backend, several modes and odd sizes
     CHECK_THROWS_WITH(simulator.expected(object, 0, -1, probe, 0, found.data()),
                       Contains("within the object"));
   }
-}
-
-TEST_CASE("overlap is 1 - step / extent, and the raster has that step") {
-  CHECK(step_of_overlap(0.75, 128) == 32);
-  CHECK(step_of_overlap(0, 72.5) == 72.5);
-  for (const double wrong : {1.0, 1.5, -0.1, std::nan("")}) {
-    CHECK_THROWS_WITH(step_of_overlap(wrong, 128), Contains("overlap"));
-  }
-  CHECK_THROWS_WITH(step_of_overlap(0.99, 50), Contains("step"));
-
-  const auto raster = make_positions(ScanPattern::kRaster, {200, 320}, 17.4, 0, 1);
-  REQUIRE(raster.size() == 12 * 19);
-  CHECK(raster[19].row - raster[0].row == Approx(17.4).margin(1));
-  CHECK((raster.back().row - raster[0].row) / 11 == Approx(17.4).margin(0.1));
-  CHECK((raster.back().column - raster[0].column) / 18 == Approx(17.4).margin(0.1));
-  CHECK(raster[1].row == raster[0].row);  // along the columns first
-  // Whole pixels, about the middle
-  CHECK(raster[5].column == std::round(raster[5].column));
-  CHECK(raster[0].row + raster.back().row == Approx(200).margin(1));
-}
-
-TEST_CASE("spiral and circles cover the field as densely as a raster, and keep within it") {
-  const ScanField field{300, 360};
-  const double step = 15;
-  for (const ScanPattern pattern : {ScanPattern::kFermat, ScanPattern::kConcentric}) {
-    const auto places = make_positions(pattern, field, step, 0, 1);
-    CHECK(static_cast<double>(places.size()) == Approx(300 * 360 / (step * step)).epsilon(0.05));
-    // A step within the edge nowhere further from a frame than that, and none closer to another
-    // than half of it
-    for (double r = step; r <= 300 - step; r += 5) {
-      for (double c = step; c <= 360 - step; c += 5) {
-        double nearest = 1e9;
-        for (const io::Position& p : places) nearest = std::min(nearest, distance(p, {r, c}));
-        REQUIRE(nearest < step);
-      }
-    }
-    for (std::size_t i = 0; i < places.size(); ++i) {
-      REQUIRE(places[i].row >= 0);
-      REQUIRE(places[i].row <= 300);
-      REQUIRE(places[i].column >= 0);
-      REQUIRE(places[i].column <= 360);
-      for (std::size_t j = 0; j < i; ++j) REQUIRE(distance(places[i], places[j]) > step / 2);
-    }
-  }
-  const auto rings = make_positions(ScanPattern::kConcentric, {400, 400}, 20, 0, 1);
-  CHECK(rings[0].row == 200);
-  CHECK(distance(rings[1], {200, 200}) == Approx(20).margin(1));
-  CHECK(distance(rings[7], {200, 200}) == Approx(40).margin(1));
-}
-
-TEST_CASE("jitter moves frames by up to as much, the same for the same seed") {
-  const auto exact = make_positions(ScanPattern::kRaster, {300, 300}, 25, 0, 1);
-  const auto off = make_positions(ScanPattern::kRaster, {300 + 6, 300 + 6}, 25, 3, 1);
-  REQUIRE(exact.size() == off.size());
-  std::set<double> moves;
-  for (std::size_t k = 0; k < exact.size(); ++k) {
-    moves.insert(off[k].row - exact[k].row - 3);
-    moves.insert(off[k].column - exact[k].column - 3);
-  }
-  CHECK(*moves.begin() == -3);
-  CHECK(*moves.rbegin() == 3);
-  const auto again = make_positions(ScanPattern::kRaster, {306, 306}, 25, 3, 1);
-  const auto other = make_positions(ScanPattern::kRaster, {306, 306}, 25, 3, 2);
-  double same = 0, different = 0;
-  for (std::size_t k = 0; k < off.size(); ++k) {
-    same += distance(off[k], again[k]);
-    different += distance(off[k], other[k]);
-  }
-  CHECK(same == 0);
-  CHECK(different > 0);
-  CHECK(make_positions(ScanPattern::kFermat, {0, 0}, 5, 2, 1).size() == 1);
-  CHECK_THROWS_WITH(make_positions(ScanPattern::kRaster, {9, 9}, 0.5, 0, 1), Contains("step"));
-  CHECK_THROWS_WITH(make_positions(ScanPattern::kRaster, {9, 9}, 1, -1, 1), Contains("jitter"));
-  CHECK_THROWS_WITH(make_positions(ScanPattern::kRaster, {60000, 60000}, 1, 0, 1),
-                    Contains("frames"));
 }
 
 TEST_CASE("what is simulated is read back: positions, probe, geometry and counts") {
@@ -439,6 +386,14 @@ TEST_CASE("a probe comes from a file too, and defocus takes it further along the
   CHECK(probe_diameter_px(moved) > 1.2 * probe_diameter_px(probe));
   CHECK_THROWS_WITH(simulation_probe(file, options.geometry, 128),
                     Contains("128x128") && Contains("64x64"));
+  // So far that the light would come in again from the other side.
+  file.defocus_m = 0.1;
+  CHECK_THROWS_WITH(simulation_probe(file, options.geometry, 64), Contains("holds"));
+  file.defocus_m.reset();
+  file.photons.reset();
+  file.ortho = true;
+  CHECK(counts_of(simulation_probe(file, options.geometry, 64)) ==
+        Approx(counts_of(probe) / 4096).epsilon(1e-5));
 }
 
 TEST_CASE("pictures are drawn, and an object of pictures is simulated") {
@@ -473,7 +428,10 @@ TEST_CASE("what cannot be simulated is refused, and nothing is written") {
   refused([](SimulateOptions& o) { o.amplitude = "only.png"; }, "only.png");
   refused([](SimulateOptions& o) { o.probe.file = "missing.npy"; }, "missing.npy");
   refused([](SimulateOptions& o) { o.geometry.energy_ev = 0; }, "energy");
-  refused([](SimulateOptions& o) { o.truth = o.output; }, "two files");
+  refused([](SimulateOptions& o) { o.truth = o.output; }, "two things");
+  refused([](SimulateOptions& o) { o.background = 1e20; }, "32 bits");
+  refused([](SimulateOptions& o) { o.probe.photons = 1e25; }, "32 bits");
+  refused([](SimulateOptions& o) { o.probe.photons = 1e40; }, "photons");
   refused([](SimulateOptions& o) { o.output = "nowhere/scan.cxi"; }, "nowhere");
   refused([](SimulateOptions& o) { o.probe.defocus_m = 1; }, "holds");
   refused([](SimulateOptions& o) { o.jitter_px = -1; }, "jitter");

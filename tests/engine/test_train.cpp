@@ -1,10 +1,13 @@
 #include <cmath>
 #include <complex>
 #include <fstream>
+#include <limits>
 #include <numbers>
 
 #include "engine/train.h"
 #include "io/bytes.h"
+#include "io/checkpoint.h"
+#include "io/png.h"
 #include "io/weights.h"
 #include "kernels/random.h"
 #include "tests/catch.h"
@@ -217,6 +220,11 @@ TEST_CASE("training brings held-out losses under those of their mean, and writes
   CHECK(weights.trained_for.frame_px == std::array<std::int64_t, 2>{kSide, kSide});
   CHECK(same(weights.trained_for.probe, probe()));
   CHECK(weights.trained_for.photons);
+  CHECK(weights.trained_for.settings.find("learning-rate 0.01") != std::string::npos);
+  CHECK(weights.trained_for.scores.at("epochs") == 6);
+  CHECK(weights.trained_for.scores.at("loss") == *summary.loss);
+  CHECK(weights.trained_for.scores.at("held_out_weighted_loss") ==
+        summary.held_out->weighted.sum());
   // Measured alone they score the same, whatever the seed of the run was.
   TrainOptions again = run.options;
   again.architecture.clear();
@@ -306,6 +314,95 @@ TEST_CASE("a checkpoint of another run is refused by name") {
   CHECK_THAT(run.problem(), Catch::Matchers::Contains("photons"));
 }
 
+TEST_CASE("numbers of a checkpoint that no run can have are refused by name") {
+  Run run;
+  run.options.output = run.path("weights.h5");
+  run.options.checkpoint = run.path("state.h5");
+  run.options.epochs = 1;
+  train(run.options);
+  const io::Checkpoint good = io::read_checkpoint(run.path("state.h5"), "train");
+  run.options.epochs = 2;
+  run.options.checkpoint.clear();
+  run.options.resume = run.path("hostile.h5");
+  for (const char* name : {"batches", "seconds", "epoch_seconds", "epoch_patterns", "epoch_loss"}) {
+    for (const double value : {std::nan(""), -1.0, std::numeric_limits<double>::infinity()}) {
+      CAPTURE(name, value);
+      io::Checkpoint bad = good;
+      bad.numbers[name] = value;
+      io::write_checkpoint(run.path("hostile.h5"), bad);
+      CHECK_THAT(run.problem(), Catch::Matchers::Contains("hostile.h5: expected ") &&
+                                    Catch::Matchers::Contains(name));
+    }
+  }
+  for (const auto& [name, value] :
+       {std::pair{"batches", 1.5}, std::pair{"batches", 1e300}, std::pair{"seconds", 1e300},
+        std::pair{"epoch_seconds", 1e300}, std::pair{"epoch_patterns", 41.0}}) {
+    io::Checkpoint bad = good;
+    bad.numbers[name] = value;
+    io::write_checkpoint(run.path("hostile.h5"), bad);
+    CHECK_THAT(run.problem(), Catch::Matchers::Contains(name));
+  }
+}
+
+TEST_CASE("pictures under the same name that changed are another run") {
+  Run run;
+  const auto paint = [&run](std::uint8_t value) {
+    Array grey = Array::host({kSide + 2, kSide + 2}, DType::kU8);
+    std::fill_n(grey.data<std::uint8_t>(), grey.elements(), value);
+    io::write_png(run.path("pictures/a.png"), grey);
+  };
+  std::filesystem::create_directory(run.path("pictures"));
+  paint(100);
+  run.options.recipe.images = run.path("pictures");
+  run.options.checkpoint = run.path("state.h5");
+  run.options.epochs = 1;
+  train(run.options);
+  run.options.resume = run.path("state.h5");
+  run.options.epochs = 2;
+  CHECK(run.problem().empty());
+  paint(101);
+  CHECK_THAT(run.problem(), Catch::Matchers::Contains("objects"));
+}
+
+TEST_CASE("the object pixel is recorded only when it is known") {
+  Run run;
+  run.options.epochs = 1;
+  run.options.output = run.path("weights.h5");
+  train(run.options);
+  CHECK_FALSE(io::read_weights(run.path("weights.h5")).trained_for.object_pixel_m);
+  run.options.geometry.given = true;
+  train(run.options);
+  const auto known = io::read_weights(run.path("weights.h5")).trained_for.object_pixel_m;
+  REQUIRE(known);
+  CHECK((*known)[0] == Approx(run.options.geometry.object_pixel_m(kSide)));
+  // A model's probe is made on that pixel.
+  run.options.geometry.given = false;
+  run.options.recipe.probe = Array();
+  run.options.probe.kind = ProbeKind::kGaussian;
+  run.options.frame_px = kSide;
+  train(run.options);
+  CHECK(io::read_weights(run.path("weights.h5")).trained_for.object_pixel_m == known);
+}
+
+TEST_CASE("a probe jitter along the beam is in metres, and must stay within the frame") {
+  Run run;
+  run.options.epochs = 1;
+  run.options.output = run.path("weights.h5");
+  const Geometry& g = run.options.geometry;
+  const double pixel_m = g.object_pixel_m(kSide);
+  const double unit_m = pixel_m * pixel_m / io::wavelength_m(g.energy_ev);
+  run.options.recipe.jitter.defocus = 2;
+  train(run.options);
+  const auto by_units = io::read_weights(run.path("weights.h5")).tensors;
+  run.options.recipe.jitter.defocus = 0;
+  run.options.jitter_defocus_m = 2 * unit_m;
+  train(run.options);
+  const auto by_metres = io::read_weights(run.path("weights.h5")).tensors;
+  CHECK(same(by_units.at("last.weight"), by_metres.at("last.weight")));
+  run.options.jitter_defocus_m = 1.01 * kSide * unit_m;
+  CHECK_THAT(run.problem(), Catch::Matchers::Contains("over the frame's edges"));
+}
+
 TEST_CASE("a run by the clock ends by the clock") {
   Run run;
   run.options.minutes = 0.01;
@@ -344,6 +441,25 @@ TEST_CASE("training refuses what cannot be, before it begins") {
   refuses("probe");
   run.options.output = run.path("tiny.json");
   refuses("tiny.json");
+  run.options.output = run.options.log = run.path("same");
+  refuses("two things");
+  run.options.checkpoint = run.options.output = run.path("same");
+  refuses("two things");
+  run.options.epochs = 1LL << 60;
+  refuses("batches in all");
+  run.options.recipe.noise = Noise::kPoisson;
+  run.options.recipe.photons = {{1e25, 1e25}};
+  refuses("32 bits");
+  {
+    TrainOptions begun = run.options;
+    begun.epochs = 1;
+    begun.checkpoint = run.path("state.h5");
+    train(begun);
+  }
+  run.options.output = run.options.resume = run.path("state.h5");
+  refuses("state.h5");
+  run.options.log = run.options.resume = run.path("state.h5");
+  refuses("is the input");
   run.options.recipe.images = run.path("no-such-folder");
   refuses("no-such-folder");
 }

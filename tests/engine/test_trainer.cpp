@@ -369,7 +369,10 @@ TEST_CASE("a trainer refuses what does not fit") {
   changed.layers.back().activation = {ActivationKind::kLeakyRelu, -0.1F, 0};
   CHECK_THROWS_WITH(Trainer(changed, small.state, options), Catch::Contains("slope 0 or more"));
   changed = small.architecture;
-  changed.layers.push_back({.type = LayerType::kDropout, .probability = 0.5F});
+  LayerSpec dropout;
+  dropout.type = LayerType::kDropout;
+  dropout.probability = 0.5F;
+  changed.layers.push_back(dropout);
   CHECK_THROWS_WITH(Trainer(changed, small.state, options), Catch::Contains("dropout"));
   changed = small.architecture;
   changed.input.scale = InputScale::kScanMax;

@@ -50,6 +50,10 @@ class TrainCommandLine(cli.CommandLine):
     def train(self, *more, patterns=48):
         return json.loads(self.succeed(*self.BASE, "--patterns", patterns, "--json", "--quiet", *more).stdout)
 
+    def last_layer(self, name):
+        with h5py.File(self.folder / name) as file:
+            return file["weights/last.weight"][()]
+
     def weights(self, name):
         return (self.folder / name).read_bytes()
 
@@ -97,7 +101,14 @@ class Train(TrainCommandLine):
         self.assertNotEqual(self.weights("one.h5"), self.weights("other.h5"))
 
     def test_noise_jitter_and_models(self):
-        self.train("--epochs", "1", "--noise", "poisson:1e3:1e6", "--probe-jitter", "2,5,0.2", "--output", "w.h5")
+        self.train("--epochs", "1", "--noise", "poisson:1e3:1e6", "--probe-jitter", "2,2e-5,0.2", "--output", "w.h5")
+        self.train("--epochs", "1", "--output", "plain.h5")
+        for option in [["--noise", "poisson"], ["--noise", "poisson:1e4"], ["--probe-jitter", "2"],
+                       ["--probe-jitter", "0,2e-5"], ["--probe-jitter", "0,0,0.2"], ["--shared", "on"],
+                       ["--probe-norm", "ortho"], ["--photons", "1e4"]]:
+            with self.subTest(option=option):
+                self.train("--epochs", "1", "--output", "w.h5", *option)
+                self.assertFalse(np.array_equal(self.last_layer("w.h5"), self.last_layer("plain.h5")))
         report = json.loads(self.succeed("train", "--architecture", "small.json", "--probe-model", "gaussian", "--frame",
                                          SIDE, "--patterns", 32, "--epochs", 1, "--held-out", 0, "--json", "--quiet",
                                          "--objects", "siemens").stdout)
@@ -111,6 +122,13 @@ class Train(TrainCommandLine):
                             ("batch", ["--batch", "49", "--patterns", "48"]),
                             ("--noise", ["--noise", "poisson:0"]),
                             ("--noise", ["--noise", "gauss"]),
+                            ("--photons and --noise", ["--noise", "poisson:1e4", "--photons", "1e4"]),
+                            ("32 bits", ["--noise", "poisson:1e25"]),
+                            ("over the frame's edges", ["--probe-jitter", "0,1"]),
+                            ("--probe-jitter", ["--probe-jitter", "0,0,1"]),
+                            ("--precision", ["--precision", "bf16"]),
+                            ("--feature-range and --images", ["--images", "."]),
+                            ("two things", ["--output", "same.h5", "--log", "./same.h5"]),
                             ("number above 0", ["--minutes", "0"]),
                             ("--epochs", ["--epochs", "-1"]),
                             ("small.json", ["--output", "small.json"]),
@@ -168,6 +186,40 @@ class Kills(TrainCommandLine):
         self.assertFalse((self.folder / "stopped.h5").exists())
         self.succeed(*self.BASE, *self.OPTIONS, "--output", "stopped.h5", "--resume", "state.h5")
         self.assertEqual(self.weights("stopped.h5"), self.weights("whole.h5"))
+
+
+class FullDisk(TrainCommandLine):
+
+    def setUp(self):
+        super().setUp()
+        self.disk = self.folder / "disk"
+        self.disk.mkdir()
+
+    def mount(self, size):
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.disk)],
+                                 capture_output=True, text=True)
+        if mounted.returncode != 0:
+            self.skipTest(f"SKIPPED: cannot mount a small file system here: {mounted.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", str(self.disk)], check=True)
+
+    def test_what_does_not_fit_is_a_warning_and_the_run_goes_on(self):
+        epochs = ["--patterns", "48", "--epochs", "3", "--quiet"]
+        self.succeed(*self.BASE, *epochs, "--output", "whole.h5", "--checkpoint", "state.h5")
+        size = (self.folder / "state.h5").stat().st_size
+        # A file takes the room that it may need first, a MiB more than it has. One checkpoint fits, not the next beside it.
+        self.mount(2**20 + int(1.6 * size))
+        done = self.succeed(*self.BASE, *epochs, "--output", "w.h5", "--checkpoint", "disk/state.h5")
+        self.assertEqual(self.weights("w.h5"), self.weights("whole.h5"))
+        self.assertRegex(done.stderr, r"warning: disk/state.h5: cannot write .*No space left on device; the last good "
+                                      r"checkpoint is disk/state.h5")
+        self.assertEqual([path.name for path in self.disk.iterdir()], ["state.h5"])
+        (self.disk / "state.h5").unlink()
+        room = os.statvfs(self.disk)
+        (self.disk / "filler").write_bytes(bytes(room.f_bavail * room.f_frsize))
+        done = self.succeed(*self.BASE, *epochs, "--output", "w.h5", "--log", "disk/log.csv", "--checkpoint", "disk/c.h5")
+        self.assertEqual(self.weights("w.h5"), self.weights("whole.h5"))
+        self.assertRegex(done.stderr, r"warning: disk/log.csv: cannot be written: No space left")
+        self.assertIn("there is no checkpoint yet", done.stderr)
 
 
 if __name__ == "__main__":
