@@ -1,4 +1,6 @@
 // The recorded training step against PyTorch's (tests/golden/make_training.py) and against itself.
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <fstream>
@@ -197,16 +199,23 @@ TEST_CASE("the first losses and statistics of ptynet-b are PyTorch's", "[slow]")
   const Array frames = scan_frames(file["frames"]);
   Trainer trainer(architecture, state_of(architecture, file["weights"]),
                   options_for(scan_probe(), file["frames"]));
+  // PyTorch's own float32 has several ways to compute, and Adam turns rounding into whole steps:
+  // what they differ by from float64, at most, over the five losses; and in the first, before any
+  // step.
+  std::array<double, 5> spread{};
+  for (const Json& losses : file["losses_float32"]) {
+    for (std::size_t step = 0; step < 5; ++step) {
+      const double deviation =
+          std::abs(losses[step].get<double>() / file["losses"][step].get<double>() - 1);
+      spread[step] = std::max(spread[step], deviation);
+    }
+  }
+  const double widest = *std::max_element(spread.begin(), spread.end());
   for (std::size_t step = 0; step < 5; ++step) {
     const double loss = trainer.step({frames, {}, {}, {}}, file["rate"]).loss;
     const double expected = file["losses"][step];
-    double spread = 0;
-    for (const Json& losses : file["losses_float32"]) {
-      spread = std::max(spread, std::abs(losses[step].get<double>() - expected));
-    }
-    INFO("step " << step << ": " << loss << ", expected " << expected << ", PyTorch's spread "
-                 << spread);
-    CHECK(std::abs(loss - expected) <= 3 * spread);
+    INFO("step " << step << ": " << loss << ", expected " << expected);
+    CHECK(std::abs(loss / expected - 1) <= 3 * (step == 0 ? spread[0] : widest));
     if (step > 0) continue;
     // Later statistics follow weights that have drifted apart, in PyTorch too.
     const io::NpzFile statistics(kGolden + "ptynet-b-statistics-1.npz");

@@ -19,8 +19,10 @@ torch_reference.py. Inputs are rounded to float32, so that every engine starts f
   adam.json, schedules.json, layers.json, losses.npz   small cases: the functions of the same names below say what
 """
 import json
+import os
 import pathlib
 import re
+import subprocess
 import sys
 import warnings
 
@@ -200,22 +202,19 @@ def fine_tuning(case, steps=20):
     return exact_and_single(run, case)
 
 
-def steps_on_one_batch(case, steps=5):
+def steps_on_one_batch(state, frames, probe, case, steps=5):
     """Losses of Adam steps on frames 0 to 15, and the running statistics after the first and after the last."""
-    def run(state, frames, probe):
-        optimiser = torch.optim.Adam([v for v in state.values() if v.requires_grad], RATE)
-        losses, statistics = [], {}
-        for step in range(1, steps + 1):
-            loss = case.loss(state, frames[:16], probe)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            losses.append(loss.item())
-            if step in (1, steps):
-                statistics[step] = {k: v.clone() for k, v in state.items() if k.endswith(("running_mean", "running_var"))}
-        return losses, statistics
-
-    return exact_and_single(run, case)
+    optimiser = torch.optim.Adam([v for v in state.values() if v.requires_grad], RATE)
+    losses, statistics = [], {}
+    for step in range(1, steps + 1):
+        loss = case.loss(state, frames[:16], probe)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        if step in (1, steps):
+            statistics[step] = {k: v.clone() for k, v in state.items() if k.endswith(("running_mean", "running_var"))}
+    return losses, statistics
 
 
 def deviations(found, exact):
@@ -233,8 +232,12 @@ def deviations(found, exact):
 def fine_tune(small, big):
     """ptynet-s as fine_tune(epochs=20) runs it, ptynet-b for five steps on one batch."""
     small_exact, small_single = fine_tuning(small)
-    (big_exact, statistics), big_runs = steps_on_one_batch(big)
+    (big_exact, statistics), big_runs = exact_and_single(lambda *inputs: steps_on_one_batch(*inputs, big), big)
     big_single = {name: losses for name, (losses, _) in big_runs.items()}
+    for instructions in ("avx2", "default"):  # chosen when the process starts
+        found = subprocess.run([sys.executable, __file__, sys.argv[1], "--losses-of-ptynet-b"], check=True, text=True, capture_output=True,
+                               env={**os.environ, "ATEN_CPU_CAPABILITY": instructions, "ONEDNN_MAX_CPU_ISA": "AVX2" if instructions == "avx2" else "ALL"})
+        big_single["instructions_" + instructions] = json.loads(found.stdout.splitlines()[-1])
     spread = {name: deviations(found, statistics) for name, (_, found) in big_runs.items()}
     for step, tensors in statistics.items():
         write_npz(f"ptynet-b-statistics-{step}.npz", {k: v.numpy() for k, v in tensors.items()})
@@ -409,14 +412,22 @@ def losses(reference):
     write_npz("losses.npz", arrays)
 
 
+def print_losses_of_ptynet_b(case):
+    """The five losses in float32 with the instructions that this process was given, as JSON."""
+    torch.set_num_threads(2)
+    print(json.dumps(steps_on_one_batch(*case.inputs(torch.float32), case)[0]))
+
+
 def main():
-    if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1], "torch_reference.py").is_file():
+    if len(sys.argv) not in (2, 3) or not pathlib.Path(sys.argv[1], "torch_reference.py").is_file():
         sys.exit("make_training.py: expected one argument, the folder that holds torch_reference.py")
     folder = pathlib.Path(sys.argv[1])
     sys.path.insert(0, str(folder))
     import torch_reference as reference
 
     warnings.filterwarnings("ignore", message="TF32")
+    if len(sys.argv) == 3:
+        return print_losses_of_ptynet_b(Case(reference, folder, "ptynet-b"))
     torch.set_num_threads(2)
     OUTPUT.mkdir(exist_ok=True)
     adam(reference)
