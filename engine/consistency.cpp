@@ -39,6 +39,7 @@ void SharedCanvas::renew(Trainer& trainer, const Array& frames,
 
 Array SharedCanvas::cut(const std::vector<std::int64_t>& indices) const {
   std::vector<io::Position> positions;
+  positions.reserve(indices.size());
   for (const std::int64_t i : indices) positions.push_back(positions_[static_cast<std::size_t>(i)]);
   return empty_.cut(object_, positions);
 }

@@ -120,6 +120,7 @@ void FinetuneLoop::step() {
   const std::int64_t n = std::min(options_.batch, static_cast<std::int64_t>(order_.size()) - first);
   const std::vector<std::int64_t> places(order_.begin() + first, order_.begin() + first + n);
   std::vector<std::int64_t> indices;
+  indices.reserve(places.size());
   for (const std::int64_t place : places) {
     indices.push_back(split_.training[static_cast<std::size_t>(place)]);
   }

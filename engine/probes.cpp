@@ -277,14 +277,16 @@ double probe_diameter_px(const Array& probe) {
   for (std::int64_t k = 0; k < probe.elements(); ++k) {
     const double v = std::norm(Complex(probe.data<std::complex<float>>()[k]));
     const std::int64_t p = k % (h * w);
+    const std::int64_t at_row = p / w;
     intensity[static_cast<std::size_t>(p)] += v;
-    row += v * static_cast<double>(p / w) / total;
+    row += v * static_cast<double>(at_row) / total;
     column += v * static_cast<double>(p % w) / total;
   }
   std::vector<std::pair<double, double>> by_distance;  // distance, intensity
   for (std::int64_t p = 0; p < h * w; ++p) {
+    const std::int64_t at_row = p / w;
     by_distance.emplace_back(
-        std::hypot(static_cast<double>(p / w) - row, static_cast<double>(p % w) - column),
+        std::hypot(static_cast<double>(at_row) - row, static_cast<double>(p % w) - column),
         intensity[static_cast<std::size_t>(p)]);
   }
   std::sort(by_distance.begin(), by_distance.end());

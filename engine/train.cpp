@@ -213,7 +213,7 @@ std::map<std::string, std::string> Training::identity() const {
 // For those who find the weights: all of the above.
 std::string Training::settings() const {
   std::string out = "ptynet train\n";
-  for (const auto& [name, value] : identity()) out += name + " " + value + "\n";
+  for (const auto& [name, value] : identity()) out += text(name, " ", value, "\n");
   return out;
 }
 

@@ -64,15 +64,15 @@ void TrainingLog::take(const io::Checkpoint& checkpoint, std::optional<std::int6
   rows_.clear();
   std::optional<std::size_t> wanted;
   if (rows) wanted = static_cast<std::size_t>(*rows);
-  for (std::size_t i = 0; i < columns_.size(); ++i) {
-    const auto found = checkpoint.series.find(columns_[i]);
+  for (const auto& name : columns_) {
+    const auto found = checkpoint.series.find(name);
     if (found == checkpoint.series.end()) {
-      fail_input("the checkpoint has no history of '", columns_[i], "'");
+      fail_input("the checkpoint has no history of '", name, "'");
     }
     if (!wanted) wanted = found->second.size();
     if (found->second.size() != *wanted) {
       fail_input("expected the history of ", *wanted, " epochs, found ", found->second.size(),
-                 " of '", columns_[i], "'");
+                 " of '", name, "'");
     }
   }
   rows_.resize(wanted.value_or(0), std::vector<double>(columns_.size()));
