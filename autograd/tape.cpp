@@ -3,8 +3,8 @@
 namespace ptynet {
 
 const Array& Tensor::gradient() const {
-  static const Array kNone;
-  return slot_ ? slot_->gradient : kNone;
+  static const Array none;
+  return slot_ ? slot_->gradient : none;
 }
 
 Tape::~Tape() {

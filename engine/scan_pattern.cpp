@@ -27,12 +27,17 @@ struct Places {
 };
 
 void raster(double step, Places& places) {
-  const auto steps = [step](double half) { return std::floor(2 * half / step + 1e-9); };
-  const double rows = steps(places.half_height);
-  const double columns = steps(places.half_width);
-  for (double r = 0; r <= rows; ++r) {
-    for (double c = 0; c <= columns; ++c) {
-      places.at.push_back({(r - rows / 2) * step, (c - columns / 2) * step});
+  const auto steps = [step](double half) {
+    return static_cast<std::int64_t>(std::floor(2 * half / step + 1e-9));
+  };
+  const auto place = [step](std::int64_t i, std::int64_t count) {
+    return (static_cast<double>(i) - static_cast<double>(count) / 2) * step;
+  };
+  const std::int64_t rows = steps(places.half_height);
+  const std::int64_t columns = steps(places.half_width);
+  for (std::int64_t r = 0; r <= rows; ++r) {
+    for (std::int64_t c = 0; c <= columns; ++c) {
+      places.at.push_back({place(r, rows), place(c, columns)});
     }
   }
 }
@@ -40,7 +45,8 @@ void raster(double step, Places& places) {
 void fermat(double step, Places& places) {
   const double golden_angle = kPi * (3 - std::sqrt(5.0));
   const double furthest = std::hypot(places.half_height, places.half_width);
-  for (double n = 0;; ++n) {
+  for (std::int64_t i = 0;; ++i) {
+    const auto n = static_cast<double>(i);
     const double radius = step * std::sqrt(n / kPi);
     if (radius > furthest) break;
     const double row = radius * std::sin(n * golden_angle);
@@ -52,12 +58,14 @@ void fermat(double step, Places& places) {
 void concentric(double step, Places& places) {
   const double furthest = std::hypot(places.half_height, places.half_width);
   places.at.push_back({0, 0});
-  for (double ring = 1; ring * step <= furthest; ++ring) {
-    const double points = std::round(2 * kPi * ring);
-    for (double k = 0; k < points; ++k) {
-      const double angle = 2 * kPi * k / points;
-      const double row = ring * step * std::sin(angle);
-      const double column = ring * step * std::cos(angle);
+  const auto rings = static_cast<std::int64_t>(furthest / step);
+  for (std::int64_t ring = 1; ring <= rings; ++ring) {
+    const double radius = static_cast<double>(ring) * step;
+    const std::int64_t points = std::llround(2 * kPi * static_cast<double>(ring));
+    for (std::int64_t k = 0; k < points; ++k) {
+      const double angle = 2 * kPi * static_cast<double>(k) / static_cast<double>(points);
+      const double row = radius * std::sin(angle);
+      const double column = radius * std::cos(angle);
       if (places.holds(row, column)) places.at.push_back({row, column});
     }
   }

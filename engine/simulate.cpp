@@ -15,6 +15,7 @@
 #include "engine/poisson.h"
 #include "engine/preprocess.h"
 #include "engine/probe_calibration.h"
+#include "engine/thread_scope.h"
 #include "engine/version.h"
 #include "io/bytes.h"
 #include "io/cxi_writer.h"
@@ -212,8 +213,8 @@ FrameSums Simulation::make_frame(std::int64_t frame, Array& frames, std::int64_t
 bool Simulation::make_batch(std::int64_t first, Array& frames, std::vector<FrameSums>& sums) const {
   const std::int64_t n = frames.shape()[0];
   std::exception_ptr problem;
-  const int threads = options_.threads > 0 ? options_.threads : omp_get_max_threads();
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+  const ThreadScope scope(options_.threads);
+#pragma omp parallel for schedule(dynamic)
   for (std::int64_t k = 0; k < n; ++k) {
     try {
       sums[static_cast<std::size_t>(first + k)] = make_frame(first + k, frames, k);

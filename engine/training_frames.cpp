@@ -50,7 +50,7 @@ Array read_frames(Scan& scan, std::int64_t limit_bytes, const Progress& progress
   FramePrefetch source(scan, kFramesOfOneRead);
   while (const auto batch = source.next()) {
     Array to = frames.slice(batch->first, batch->frames.shape()[0]);
-    std::memcpy(to.data(), batch->frames.data(), to.bytes());
+    if (!to.empty()) std::memcpy(to.data(), batch->frames.data(), to.bytes());
     if (progress) progress("reading", batch->first + to.shape()[0], scan.count());
   }
   expect_counts(frames, scan.file());

@@ -123,7 +123,7 @@ void CpuBackend::convolve(ConvolutionProblem problem, const Convolution& c) {
     primitive.bind(DNNL_ARG_DIFF_DST, description.diff_dst_desc(), c.x);
     primitive.bind(DNNL_ARG_DIFF_SRC, description.diff_src_desc(), c.y);
     pieces.push_back(std::move(primitive));
-    return submit_convolution(problem, c, description, std::move(pieces));
+    return submit_convolution(problem, c, description, pieces);
   }
   const auto description = describe_convolution(problem);
   const auto* x = static_cast<const char*>(c.x);
@@ -135,13 +135,13 @@ void CpuBackend::convolve(ConvolutionProblem problem, const Convolution& c) {
     pieces.push_back(std::move(primitive));
     x += description.src_desc().get_size();
   }
-  submit_convolution(problem, c, description, std::move(pieces));
+  submit_convolution(problem, c, description, pieces);
 }
 
 template <typename Description>
 void CpuBackend::submit_convolution(const ConvolutionProblem& problem, const Convolution& c,
                                     const Description& description,
-                                    std::vector<BoundPrimitive> pieces) {
+                                    const std::vector<BoundPrimitive>& pieces) {
   struct Primitives {
     BoundPrimitive reorder;
     std::vector<BoundPrimitive> pieces;
@@ -159,7 +159,7 @@ void CpuBackend::submit_convolution(const ConvolutionProblem& problem, const Con
   step->reorder.bind(DNNL_ARG_FROM, user_weights(problem), c.weights);
   step->reorder.bind(DNNL_ARG_TO, ordered, packed.data());
   step->reorder.bind(DNNL_ARG_SCRATCHPAD, ordering.scratchpad_desc(), ordering_scratchpad.data());
-  step->pieces = std::move(pieces);
+  step->pieces = pieces;
   for (BoundPrimitive& piece : step->pieces) {
     piece.bind(DNNL_ARG_WEIGHTS, ordered, packed.data());
     piece.bind(DNNL_ARG_SCRATCHPAD, description.scratchpad_desc(), scratchpad.data());

@@ -111,7 +111,8 @@ class CpuBackend final : public Backend {
   void convolve(ConvolutionProblem problem, const Convolution& c);
   template <typename Description>
   void submit_convolution(const ConvolutionProblem& problem, const Convolution& c,
-                          const Description& description, std::vector<BoundPrimitive> pieces);
+                          const Description& description,
+                          const std::vector<BoundPrimitive>& pieces);
   Array ungrouped(const ConvolutionProblem& problem, const WeightShape& shape, Convolution& c);
   // dz = dy * slope, the derivative by the sum that the activation was applied to; dy itself where
   // there is none. Sums dz to the bias's derivative, unless `d_bias` is empty.

@@ -142,7 +142,8 @@ void ReferenceBackend::batch_norm_training(const Array& x, BatchNormParameters& 
     std::vector<double> running_mean = values_of(p.running_mean);
     std::vector<double> running_var = values_of(p.running_var);
     const std::size_t channels = weight.size();
-    const double count = static_cast<double>(values.size() / channels);
+    const std::size_t of_channel = values.size() / channels;
+    const auto count = static_cast<double>(of_channel);
     std::vector<double> mean(channels);
     std::vector<double> squares(channels);  // sum (x - mean)^2
     for (std::size_t i = 0; i < values.size(); ++i) mean[i % channels] += values[i] / count;
@@ -178,7 +179,8 @@ void ReferenceBackend::batch_norm_gradient(const Array& x, const Array& weight,
     const std::vector<double> mean = values_of(batch.mean);
     const std::vector<double> inverse_std = values_of(batch.inverse_std);
     const std::size_t channels = scale.size();
-    const double count = static_cast<double>(in.size() / channels);
+    const std::size_t of_channel = in.size() / channels;
+    const auto count = static_cast<double>(of_channel);
     std::vector<double> dw(channels);
     std::vector<double> db(channels);
     std::vector<double> d_variance(channels);
