@@ -9,6 +9,8 @@ CMAKE_ARGUMENTS ?=
 
 PROGRAM := build/release/bin/ptynet
 DEMO := examples/demo
+# A minute on two cores.
+DEMO_FINETUNE := --consistency 10 --epochs 90
 FOLDERS := kernels autograd layers io engine tools tests benchmarks examples
 SOURCES = $(shell find $(FOLDERS) -name '*.h' -o -name '*.cpp' -o -name '*.c' -o -name '*.cu')
 SUMMARY := python3 tools/summarise_tests.py
@@ -26,13 +28,18 @@ release dev: deps  ## build build/release or build/dev
 	cmake --preset $@ $(CMAKE_ARGUMENTS)
 	cmake --build --preset $@ --parallel $(JOBS)
 
-demo: release  ## reconstruct the shipped scan with the shipped weights
+demo: release  ## reconstruct the shipped scan, fine-tune on it for a minute, show both beside the truth
 	@mkdir -p demo
-	$(PROGRAM) reconstruct $(DEMO)/scan.cxi --weights $(DEMO)/ptynet-s-demo.h5 \
-	  --output demo/result.h5 --png demo
+	$(PROGRAM) reconstruct $(DEMO)/scan.cxi --weights $(DEMO)/ptynet-s.h5 \
+	  --output demo/before.h5 --png demo
 	@echo
-	@echo "The reconstructed object is demo/result.h5, its pictures are:"
-	@ls -1 "$(CURDIR)"/demo/*.png
+	$(PROGRAM) finetune $(DEMO)/scan.cxi --weights $(DEMO)/ptynet-s.h5 $(DEMO_FINETUNE) \
+	  --output demo/tuned.h5 --reconstruction demo/after.h5
+	@echo
+	$(PROGRAM) evaluate demo/before.h5 demo/after.h5 --truth-amplitude $(DEMO)/truth.npz:amplitude \
+	  --truth-phase $(DEMO)/truth.npz:phase --border 32 --convention physical --png demo
+	@echo
+	@echo "Before, after and truth, side by side: $(CURDIR)/demo/comparison.png"
 
 test: release  ## build, then run every test
 	@rm -f build/release/tests.xml

@@ -1,17 +1,15 @@
 #!/usr/bin/env python3
-"""Makes the demo: scan.cxi, simulated here, and ptynet-s-demo.h5, the weights converted.
+"""Makes the demo's scan.cxi, simulated here, and truth.npz, its object. docs/pretrained.md says how its weights were made.
 
-    make_demo.py PROBE.npy WEIGHTS.pth ARCHITECTURE_PROGRAM
+    make_demo.py PROBE.npy
 
-PROBE.npy: complex64 (128, 128), a zone plate out of focus, energy 1000. WEIGHTS.pth: PtyNet-S trained with that
-probe on dead leaves. ARCHITECTURE_PROGRAM: the built `ptynet`, for `ptynet convert`. Needs numpy and h5py.
+PROBE.npy: complex64 (128, 128), a zone plate out of focus, energy 1000. Needs numpy and h5py.
 
 The object is procedural: overlapping discs (dead leaves) of random amplitude and, drawn independently, of random
 phase. A raster of 9x9 positions overlaps by half a frame; every position is off its grid point by up to 2 px, as
 stages are. Counts are Poisson. The geometry is that of a hard X-ray beamline: 8 keV, 2 m, 75 um pixels.
 """
 import pathlib
-import subprocess
 import sys
 
 import h5py
@@ -67,12 +65,10 @@ def write_cxi(path, probe, positions, frames):
 
 
 def main():
-    probe_file, weights, program = sys.argv[1:]
-    probe = np.load(probe_file)
+    probe = np.load(sys.argv[1])
     obj, positions, frames = simulate(probe, np.random.default_rng(SEED))
     write_cxi(HERE / "scan.cxi", probe, positions, frames)
     np.savez_compressed(HERE / "truth.npz", amplitude=np.abs(obj).astype(np.float16), phase=np.angle(obj).astype(np.float16))
-    subprocess.run([program, "convert", weights, "--architecture", "ptynet-s", "--output", str(HERE / "ptynet-s-demo.h5")], check=True)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ constexpr std::int64_t kSide = 64;
 constexpr std::int64_t kBatch = 3;
 constexpr std::int64_t kPixels = kSide * kSide;
 
-const std::string kWeights = PTYNET_SOURCE_DIR "/examples/demo/ptynet-s-demo.h5";
+const std::string kWeights = PTYNET_SOURCE_DIR "/examples/demo/ptynet-s.h5";
 
 ptynet_options options() {
   ptynet_options o;

@@ -50,7 +50,7 @@ ReconstructOptions cat_scan(const TemporaryFolder& folder) {
 // The scan and the weights that every clone has.
 ReconstructOptions demo(const TemporaryFolder& folder) {
   ReconstructOptions o;
-  o.weights = PTYNET_SOURCE_DIR "/examples/demo/ptynet-s-demo.h5";
+  o.weights = PTYNET_SOURCE_DIR "/examples/demo/ptynet-s.h5";
   o.scan.path = PTYNET_SOURCE_DIR "/examples/demo/scan.cxi";
   o.scan.frames = {0, 12};
   o.output = folder / "result.h5";

@@ -115,7 +115,7 @@ ReconstructOptions options_of(const Case& c, const Scene& scene) {
   if (c.needs_unit) o.scan.positions_unit = io::PositionUnit::kPixel;
   if (c.needs_pixel) o.scan.object_pixel_size_m = scene.object_pixel_m;
   o.scan.probe = (demo_signs_folder() / "truth.h5:probe").string();
-  o.weights = std::string(PTYNET_SOURCE_DIR) + "/examples/demo/ptynet-s-demo.h5";
+  o.weights = std::string(PTYNET_SOURCE_DIR) + "/examples/demo/ptynet-s.h5";
   o.device = Device{};
   return o;
 }

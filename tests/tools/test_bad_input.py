@@ -10,7 +10,6 @@ import os
 import pathlib
 import pickle
 import shutil
-import subprocess
 import sys
 import types
 import unittest
@@ -97,7 +96,7 @@ class BadFiles(CommandLine):
                 "--threads", "1", "--output", output, "--png", "pictures/new"]
 
     def demo(self, *more):
-        return ["reconstruct", str(DEMO / "scan.cxi"), "--weights", str(DEMO / "ptynet-s-demo.h5"), "--device", "cpu",
+        return ["reconstruct", str(DEMO / "scan.cxi"), "--weights", str(DEMO / "ptynet-s.h5"), "--device", "cpu",
                 "--threads", "1", "--output", "result.h5", "--png", "pictures/new", *more]
 
     def refuse_weights(self, words, name):
@@ -216,7 +215,7 @@ class BadFiles(CommandLine):
 
     def test_output_never_replaces_input(self):
         shutil.copy(DEMO / "scan.cxi", self.folder / "scan.cxi")
-        shutil.copy(DEMO / "ptynet-s-demo.h5", self.folder / "weights.h5")
+        shutil.copy(DEMO / "ptynet-s.h5", self.folder / "weights.h5")
         with h5py.File(self.folder / "scan.cxi") as file:
             np.save(self.folder / "probe.npy", file[f"{ENTRY}/source_1/illumination"][...])
         np.save(self.folder / "mask.npy", np.ones((128, 128), np.uint8))
@@ -254,20 +253,14 @@ class FullDisk(CommandLine):
     def setUp(self):
         super().setUp()
         self.write_tiny()
-        self.disk = self.folder / "disk"
-        self.disk.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(self.disk)],
-                                 capture_output=True, text=True)
-        if mounted.returncode != 0:
-            self.skipTest(f"SKIPPED: cannot mount a small file system here: {mounted.stderr.strip()}")
-        self.addCleanup(subprocess.run, ["umount", str(self.disk)], check=True)
+        self.mount("100k")
 
     def refuse(self, words, *arguments):
         self.fail_with(2, words, *arguments)
         self.assertEqual(list(self.disk.iterdir()), [])
 
     def demo(self, *more):
-        return ["reconstruct", str(DEMO / "scan.cxi"), "--weights", str(DEMO / "ptynet-s-demo.h5"), "--frames", "0:12",
+        return ["reconstruct", str(DEMO / "scan.cxi"), "--weights", str(DEMO / "ptynet-s.h5"), "--frames", "0:12",
                 "--device", "cpu", *more]
 
     def test_result(self):
@@ -279,7 +272,7 @@ class FullDisk(CommandLine):
         self.assertFalse((self.folder / "result.h5").exists())
 
     def test_weights(self):
-        self.refuse("disk/out.h5", "convert", str(DEMO / "ptynet-s-demo.h5"), "--output", "disk/out.h5")
+        self.refuse("disk/out.h5", "convert", str(DEMO / "ptynet-s.h5"), "--output", "disk/out.h5")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import test_cli  # noqa: E402
 from test_cli import PROGRAM, CommandLine  # noqa: E402
 
 REFERENCE = os.environ.get("PTYNET_REFERENCE", "")
+DEMO = pathlib.Path(__file__).resolve().parents[2] / "examples/demo"
 
 
 class Reconstruct(CommandLine):
@@ -63,6 +64,36 @@ class Reconstruct(CommandLine):
         worse = json.loads(self.succeed(*evaluate, "--convention", "physical", "--border", "2").stdout)
         self.assertGreater(worse["physical"]["phase_rms_rad"], 1e-3)
         self.assertNotIn("amplitude", worse)
+
+    def test_results_side_by_side(self):
+        self.succeed(*self.BASE, "--quiet")
+        with h5py.File(self.folder / "result.h5") as file:
+            np.savez(self.folder / "truth.npz", amplitude=np.abs(file["object"][()]), phase=np.angle(file["object"][()]))
+        self.succeed(*self.BASE[:-1], "twice.h5", "--stitch", "mean", "--quiet")
+        evaluate = ["evaluate", "result.h5", "twice.h5", "--truth-amplitude", "truth.npz:amplitude", "--truth-phase",
+                    "truth.npz:phase"]
+        done = self.succeed(*evaluate, "--png", "pictures")
+        self.assertIn("results: result.h5 -> twice.h5\n", done.stdout)
+        self.assertRegex(done.stdout, r"(?m)^physical: phase RMS \S+ -> \S+ rad, amplitude RMS \S+ -> \S+, "
+                                      r"R of the scan \S+ -> \S+ \(flat object \S+, mean frame \S+\)$")
+        self.assertEqual(done.stderr, "ptynet: wrote pictures/comparison.png\n")
+        self.assertTrue((self.folder / "pictures/comparison.png").read_bytes().startswith(b"\x89PNG"))
+        scores = json.loads(self.succeed(*evaluate, "--json").stdout)
+        self.assertEqual([one["result"] for one in scores], ["result.h5", "twice.h5"])
+        self.assertLess(scores[0]["physical"]["phase_rms_rad"], 1e-5)
+        self.assertGreater(scores[1]["physical"]["phase_rms_rad"], 1e-5)
+        self.fail_with(2, "nothing.h5", *evaluate[:2], "nothing.h5", *evaluate[3:], "--png", "more")
+        self.assertFalse((self.folder / "more").exists())
+
+    def test_the_demo_lies_on_its_truth(self):
+        self.succeed("reconstruct", DEMO / "scan.cxi", "--weights", DEMO / "ptynet-s.h5", "--output", "demo.h5", "--quiet")
+        errors = {}
+        for offset in ["0,0", "6,0", "-6,0", "0,6", "0,-6"]:
+            scores = json.loads(self.succeed("evaluate", "demo.h5", "--truth-amplitude", f"{DEMO}/truth.npz:amplitude",
+                                             "--truth-phase", f"{DEMO}/truth.npz:phase", "--border", "32",
+                                             f"--truth-offset={offset}", "--json").stdout)
+            errors[offset] = scores["physical"]["amplitude_rms"]
+        self.assertEqual(min(errors, key=errors.get), "0,0", errors)
 
     def test_quiet_says_nothing(self):
         done = self.succeed(*self.BASE, "--quiet")

@@ -28,7 +28,7 @@ class Finetune(CommandLine):
 
     def tune(self, *more, output="tuned.h5"):
         """Ten frames of 64 x 64 in three batches, with what has a state of its own; `more` goes before."""
-        arguments = {"--weights": DEMO / "ptynet-s-demo.h5", "--crop": 64, "--frames": "0:10", "--batch": 4,
+        arguments = {"--weights": DEMO / "ptynet-s.h5", "--crop": 64, "--frames": "0:10", "--batch": 4,
                      "--epochs": EPOCHS, "--update-probe": 3, "--consistency": 5, "--every": 1, "--log": "log.csv",
                      "--output": output, "--device": "cpu", "--threads": 1}
         flags = ["--shuffle", "--quiet"]
@@ -109,7 +109,7 @@ class Kills(Finetune):
 
     def test_the_second_interrupt_kills(self):
         # One batch of the whole scan takes a second or more, so both come within it.
-        job = self.start("finetune", str(DEMO / "scan.cxi"), "--weights", str(DEMO / "ptynet-s-demo.h5"), "--batch",
+        job = self.start("finetune", str(DEMO / "scan.cxi"), "--weights", str(DEMO / "ptynet-s.h5"), "--batch",
                          "1000", "--log", "log.csv", "--device", "cpu", "--threads", "1", "--quiet")
         while not (self.folder / "log.csv").exists():
             self.assertIsNone(job.poll(), "it ended before it could be stopped")
@@ -183,18 +183,6 @@ class Options(Finetune):
 
 
 class FullDisk(Finetune):
-
-    def setUp(self):
-        super().setUp()
-        self.disk = self.folder / "disk"
-        self.disk.mkdir()
-
-    def mount(self, size):
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.disk)],
-                                 capture_output=True, text=True)
-        if mounted.returncode != 0:
-            self.skipTest(f"SKIPPED: cannot mount a small file system here: {mounted.stderr.strip()}")
-        self.addCleanup(subprocess.run, ["umount", str(self.disk)], check=True)
 
     def test_a_checkpoint_that_does_not_fit_keeps_the_last_good_one(self):
         self.succeed(*self.tune("--checkpoint", "c.h5"))

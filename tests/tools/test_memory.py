@@ -37,7 +37,7 @@ def write_scan(folder, frames):
 def peak_mb(folder, frames):
     """Runs the program and returns the most memory its process held."""
     write_scan(folder, frames)
-    program = [PROGRAM, "reconstruct", "frames.npy", "--weights", DEMO / "ptynet-s-demo.h5", "--architecture",
+    program = [PROGRAM, "reconstruct", "frames.npy", "--weights", DEMO / "ptynet-s.h5", "--architecture",
                "ptynet-s", "--positions", "positions.npy", "--positions-unit", "px", "--probe", DEMO / "scan.cxi",
                "--device", "cpu", "--batch", "16", "--output", "result.h5", "--quiet"]
     start = time.perf_counter()
