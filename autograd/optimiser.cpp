@@ -1,5 +1,6 @@
 #include "autograd/optimiser.h"
 
+#include <array>
 #include <cmath>
 #include <numbers>
 
@@ -66,6 +67,11 @@ void Adam::restore(double steps_done, const std::vector<Moments>& moments) {
   Array to = state_.slice(1, 1);
   context_.backend().copy(host, to);
   context_.backend().synchronize();
+}
+
+std::string name_of(ScheduleKind kind) {
+  constexpr std::array kNames{"constant", "step", "cosine", "cyclic"};
+  return kNames.at(static_cast<std::size_t>(kind));
 }
 
 double Schedule::at(std::int64_t epoch, std::int64_t batch) const {

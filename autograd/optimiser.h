@@ -41,6 +41,8 @@ class Adam {
 };
 
 enum class ScheduleKind : std::uint8_t { kConstant, kStep, kCosine, kCyclic };
+// "constant", "step", "cosine", "cyclic".
+std::string name_of(ScheduleKind kind);
 
 // The learning rate over a run, a pure function of where it stands.
 //   constant  rate

@@ -4,10 +4,11 @@
     compare_training.py [--ptynet build/release/bin/ptynet] [--threads 2] [--rounds 5] [--json FILE]
 
 A step is the network in training mode, the far field, the L1 loss, the backward pass and Adam, on one batch. Every
-measurement is a process of its own, and the frameworks take turns, round by round, so that a noisy moment of the
-machine falls on all alike. A measurement gives the median time of the steps after a warm-up, and the largest resident
-memory of its process (getrusage). PyTorch runs with contiguous and with channels_last weights; ratios take its better
-figure, of time and of memory each. `baseline` is its memory before the first step: interpreter, libraries, weights.
+measurement is a process of its own, and the frameworks take turns, round by round and every other round backwards, so
+that a noisy moment of the machine falls on all alike. A measurement gives the median time of the steps after a warm-up,
+and the largest resident memory (getrusage) that its process had reached when they were done. PyTorch runs with
+contiguous weights, its default, and with channels_last ones; ratios take its better figure, of time and of memory each.
+`baseline` is its memory before the first step: interpreter, libraries, weights.
 
 Needs torch, and the folder with torch_reference.py and data/demo-probe.npy as --reference or in PTYNET_REFERENCE.
 """
@@ -19,7 +20,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 GAIN = {"ptynet-b": 0.6}
@@ -27,6 +27,7 @@ SETTLE_SECONDS = 0.05
 LEARNING_RATE = 1e-4
 TORCH_LAYOUTS = ("contiguous", "channels_last")
 PTYNET = "ptynet"
+SIDE = 128  # of a frame, px: that of the probe
 
 
 def resident_bytes():
@@ -68,18 +69,20 @@ def torch_step(options):
 
 
 def serve(options):
-    """Prints one JSON line: step_ms, loss of the last step, memory before and after."""
+    """Prints one JSON line: the median step, memory before and after, the version."""
     step = torch_step(options)
     baseline = resident_bytes()
-    times, loss = [], 0.0
-    for _ in range(options["warm_up"] + options["steps"]):
+    for _ in range(options["warm_up"]):
+        step()
+    times, loss, begin = [], 0.0, time.perf_counter()
+    while len(times) < options["steps"] or time.perf_counter() - begin < options["seconds"]:
         start = time.perf_counter()
         loss = step()
         times.append(1e3 * (time.perf_counter() - start))
     if not loss < float("inf"):
         raise RuntimeError(f"{options['architecture']}: the loss became {loss}, expected a number")
     import torch
-    print(json.dumps({"step_ms": statistics.median(times[options["warm_up"]:]), "peak_memory_bytes": resident_bytes(),
+    print(json.dumps({"step_ms": statistics.median(times), "peak_memory_bytes": resident_bytes(),
                       "baseline_bytes": baseline, "version": torch.__version__}))
 
 
@@ -88,41 +91,36 @@ def serve(options):
 
 
 def run(command, threads):
-    """Standard output of a program, and the largest resident memory it reached, in bytes."""
-    with tempfile.TemporaryFile("w+") as log, tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=log, env=dict(os.environ, OMP_NUM_THREADS=str(threads)))
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            log.seek(0)
-            lines = log.read().strip().splitlines() or ["no message"]
-            raise RuntimeError(f"{pathlib.Path(command[0]).name} exited {process.returncode}: {lines[-1]}")
-        out.seek(0)
-        return out.read(), 1024 * usage.ru_maxrss
+    """What a program prints. As many OpenMP threads for each, oneDNN's within PyTorch too."""
+    environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines() or ["no message"]
+        raise RuntimeError(f"{pathlib.Path(command[0]).name} exited {done.returncode}: {lines[-1]}")
+    return json.loads(done.stdout)
 
 
 def measure_torch(options, architecture, layout):
     request = dict(options, architecture=architecture, layout=layout)
-    out, _ = run([sys.executable, __file__, "--worker", json.dumps(request)], options["threads"])
-    return json.loads(out)
+    return run([sys.executable, __file__, "--worker", json.dumps(request)], options["threads"])
 
 
 def measure_ptynet(program, options, architecture):
-    out, resident = run([program, "bench", "--finetune", "--architecture", architecture, "--batch", str(options["batch"]),
-                         "--threads", str(options["threads"]), "--json"], options["threads"])
-    found = json.loads(out)
-    for key in ("step_ms", "peak_memory_bytes"):
-        if not isinstance(found.get(key), (int, float)):
-            raise RuntimeError(f"{program} bench --finetune --json: expected the number {key}, found {found.get(key)!r}")
-    # What the system counted, as for PyTorch; the program's own figure stays beside it.
-    return {"step_ms": found["step_ms"], "peak_memory_bytes": resident, "reported_memory_bytes": found["peak_memory_bytes"]}
+    found = run([program, "bench", "--finetune", "--architecture", architecture, "--batch", options["batch"],
+                 "--height", SIDE, "--width", SIDE, "--threads", options["threads"], "--seconds", options["seconds"],
+                 "--json"], options["threads"])
+    try:
+        return {"step_ms": float(found["latency_ms"]["p50"]), "peak_memory_bytes": 1e6 * float(found["peak_memory_mb"])}
+    except (KeyError, TypeError, ValueError) as missing:
+        raise RuntimeError(f"{program} bench --finetune --json: expected the numbers latency_ms.p50 and peak_memory_mb, "
+                           f"found {sorted(found)}") from missing
 
 
 def compare(turns, options, architecture):
     rounds = {label: [] for label in turns}
-    for _ in range(options["rounds"]):
-        for label, measure in turns.items():
-            rounds[label].append(measure(architecture))
+    for k in range(options["rounds"]):
+        for label in list(turns)[::-1 if k % 2 else 1]:
+            rounds[label].append(turns[label](architecture))
             time.sleep(SETTLE_SECONDS)
     rows = []
     for label, measured in rounds.items():
@@ -130,7 +128,7 @@ def compare(turns, options, architecture):
         row = {"framework": label, "step_ms": statistics.median(times), "fastest_round_ms": min(times), "rounds_ms": times}
         if "version" in measured[0]:
             row["version"] = measured[0]["version"]
-        for key in ("peak_memory_bytes", "baseline_bytes", "reported_memory_bytes"):
+        for key in ("peak_memory_bytes", "baseline_bytes"):
             if key in measured[0]:
                 row[key] = statistics.median(m[key] for m in measured)
         rows.append(row)
@@ -165,8 +163,10 @@ def parse_arguments():
     parser.add_argument("--batch", type=int, default=16, help="frames of a step (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--steps", type=int, default=5, help="timed steps of a PyTorch process (default: %(default)s)")
-    parser.add_argument("--warm-up", type=int, default=2, help="steps before those (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=3, help="of timed steps, at least (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=5, help="timed steps of PyTorch, at least (default: %(default)s; "
+                        "ptynet makes 20)")
+    parser.add_argument("--warm-up", type=int, default=2, help="steps of PyTorch before those (default: %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="write the numbers, every round included, to FILE")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -179,7 +179,7 @@ def main():
         return 0
     if not arguments.reference:
         sys.exit("compare_training.py: expected --reference or PTYNET_REFERENCE, the folder with torch_reference.py")
-    options = {k: getattr(arguments, k) for k in ("threads", "rounds", "steps", "warm_up", "batch")}
+    options = {k: getattr(arguments, k) for k in ("threads", "rounds", "seconds", "steps", "warm_up", "batch")}
     options["reference"] = str(pathlib.Path(arguments.reference).resolve())
     program, absent = pathlib.Path(arguments.ptynet).resolve(), []
     turns = {f"torch {layout}": (lambda architecture, layout=layout: measure_torch(options, architecture, layout))
@@ -197,7 +197,7 @@ def main():
         cases.append(compare(turns, options, architecture))
         show(cases[-1])
     if arguments.json:
-        report = {**{k: options[k] for k in ("threads", "batch", "steps", "warm_up")}, "load_before": load,
+        report = {**{k: options[k] for k in ("threads", "batch", "seconds", "steps", "warm_up")}, "load_before": load,
                   "absent": absent, "cases": cases}
         temporary = pathlib.Path(arguments.json + ".part")
         temporary.write_text(json.dumps(report, indent=1))

@@ -4,20 +4,18 @@
 #include <cmath>
 #include <iomanip>
 #include <limits>
-#include <new>
 #include <numeric>
-#include <stdexcept>
-#include <system_error>
 
 #include "engine/finetune_loop.h"
 #include "engine/finetune_options.h"
 #include "engine/load_architecture.h"
-#include "engine/thread_scope.h"
+#include "engine/run_job.h"
 #include "engine/training_warning.h"
 #include "io/checkpoint.h"
 #include "io/datasets.h"
 #include "io/sha256.h"
 #include "io/weights.h"
+#include "kernels/thread_scope.h"
 #include "layers/state_dict.h"
 
 namespace ptynet {
@@ -30,10 +28,6 @@ constexpr std::int64_t kFramesAtOnce = 64;
 // (RMS of its real and imaginary parts) in the place of 0.1 moves the probe by the same share.
 constexpr double kProbeRateOfRms = 10;
 
-std::string sha256_of(const Array& array) {
-  return io::sha256({static_cast<const std::byte*>(array.data()), array.bytes()});
-}
-
 // Members stand in the order of what they cost: what is wrong with the request shows before the
 // frames are read.
 class Finetuning {
@@ -41,12 +35,13 @@ class Finetuning {
   explicit Finetuning(const FinetuneOptions& options)
       : options_(options),
         weights_(io::read_weights(options.weights)),
-        architecture_(find_architecture()),
+        architecture_(load_architecture(options.architecture, weights_, options.weights)),
         checkpoint_(read_resumed()),
         scan_(open_scan()),
+        split_(split_frames(scan_.count(), options.validate)),
+        settings_(settings()),
         empty_beam_(read_empty_beam()),
         frames_(read()),
-        split_(split_frames(scan_.count(), options.validate)),
         rule_(input_rule()),
         probe_(make_probe()),
         trainer_(architecture_, weights_.tensors, trainer_options()),
@@ -57,9 +52,9 @@ class Finetuning {
   FinetuneSummary run();
 
  private:
-  Architecture find_architecture() const;
   std::optional<io::Checkpoint> read_resumed() const;
   Scan open_scan() const;
+  std::map<std::string, std::string> settings();
   Array read_empty_beam();
   Array read();
   InputRule input_rule() const;
@@ -84,9 +79,10 @@ class Finetuning {
   Architecture architecture_;
   std::optional<io::Checkpoint> checkpoint_;  // to go on from
   Scan scan_;
-  Array empty_beam_;  // f32 [1, h, w]; or empty
-  Array frames_;
   FrameSplit split_;
+  std::map<std::string, std::string> settings_;  // of identity_, what the frames do not tell
+  Array empty_beam_;                             // f32 [1, h, w]; or empty
+  Array frames_;
   InputRule rule_;
   FinetuneSummary summary_;  // made before the probe, which tells its scale
   Array probe_;
@@ -97,16 +93,6 @@ class Finetuning {
   double mean_counts_ = 0;  // of a frame
 };
 
-Architecture Finetuning::find_architecture() const {
-  if (!options_.architecture.empty()) return load_architecture(options_.architecture);
-  if (weights_.architecture_json.empty()) {
-    fail_input(options_.weights, " does not say which network it belongs to: give --architecture (",
-               "one of ptynet-s, ptynet-b, ptychonn, ptychonn-small-phase, ptychonet, or a JSON",
-               " file)");
-  }
-  return parse_architecture(weights_.architecture_json);
-}
-
 std::optional<io::Checkpoint> Finetuning::read_resumed() const {
   expect_freezable(architecture_, options_.freeze);
   if (options_.resume.empty()) return std::nullopt;
@@ -116,10 +102,7 @@ std::optional<io::Checkpoint> Finetuning::read_resumed() const {
 Scan Finetuning::open_scan() const {
   Scan scan = Scan::open(options_.scan);
   const std::string& path = options_.scan.path;
-  if (scan.file().near_field && !options_.force) {
-    fail_input(path, ": a near-field scan (", scan.file().near_field_reason,
-               "), and these networks are for the far field: use --force to go on anyway");
-  }
+  if (!options_.force) scan.expect_far_field("use --force to go on anyway");
   if (scan.probe().empty()) {
     fail_input(path, " has no probe, and fine-tuning compares diffraction: give --probe ",
                "FILE[:DATASET]");
@@ -142,6 +125,17 @@ Scan Finetuning::open_scan() const {
   return scan;
 }
 
+// Another run's checkpoint is refused here, before the frames are read.
+std::map<std::string, std::string> Finetuning::settings() {
+  options_.batch = std::min(options_.batch, static_cast<std::int64_t>(split_.training.size()));
+  std::map<std::string, std::string> out = settings_of(options_);
+  out.insert({{"architecture", architecture_.name},
+              {"architecture sha256", io::sha256_of(architecture_.json)},
+              {"weights sha256", weights_.sha256}});
+  if (checkpoint_) io::expect_same_known_options(options_.resume, *checkpoint_, out);
+  return out;
+}
+
 Array Finetuning::read_empty_beam() {
   if (options_.calibrate != ProbeCalibration::kEmptyBeam) return {};
   const Array image = io::load_image(io::parse_dataset_name(options_.empty_beam));
@@ -162,8 +156,6 @@ InputRule Finetuning::input_rule() const {
 }
 
 Array Finetuning::make_probe() {
-  const auto training = static_cast<std::int64_t>(split_.training.size());
-  options_.batch = std::min(options_.batch, training);
   Array probe = scan_.probe();
   if (options_.support) probe = within_support(probe, *options_.support);
   summary_.probe_scale = calibration(probe);
@@ -241,22 +233,17 @@ std::optional<SharedCanvas> Finetuning::make_canvas() {
 }
 
 std::map<std::string, std::string> Finetuning::identity() const {
-  const FinetuneOptions& o = options_;
-  std::map<std::string, std::string> out = settings_of(o);
-  out.insert({{"architecture", architecture_.name},
-              {"architecture sha256",
-               io::sha256(std::as_bytes(std::span<const char>(architecture_.json)))},
-              {"weights sha256", weights_.sha256},
-              {"frames sha256", sha256_of(frames_)},
-              {"probe sha256", io::sha256_of_probe(probe_)}});
-  if (o.consistency > 0) {
+  std::map<std::string, std::string> out = settings_;
+  out.insert(
+      {{"frames sha256", io::sha256_of(frames_)}, {"probe sha256", io::sha256_of_probe(probe_)}});
+  if (options_.consistency > 0) {
     Array positions = Array::host({scan_.count(), 2}, DType::kF64);
     auto* to = positions.data<double>();
     for (const io::Position& p : scan_.positions_px()) {
       *to++ = p.row;
       *to++ = p.column;
     }
-    out["positions sha256"] = sha256_of(positions);
+    out["positions sha256"] = io::sha256_of(positions);
   }
   return out;
 }
@@ -380,19 +367,13 @@ FinetuneSummary Finetuning::run() {
 }  // namespace
 
 FinetuneSummary finetune(const FinetuneOptions& options) {
-  constexpr const char* kNoMemory =
-      "out of memory: use a smaller --batch, fewer --frames, or fewer pixels (--crop, --bin)";
-  try {
-    expect_usable(options);
-    const ThreadScope scope(options.threads);
-    return Finetuning(options).run();
-  } catch (const std::bad_alloc&) {
-    fail_runtime(kNoMemory);
-  } catch (const std::length_error&) {  // more than any memory holds
-    fail_runtime(kNoMemory);
-  } catch (const std::system_error& problem) {
-    fail_runtime("cannot fine-tune: ", problem.what());
-  }
+  return run_job("cannot fine-tune",
+                 "use a smaller --batch, fewer --frames, or fewer pixels (--crop, --bin)",
+                 [&options] {
+                   expect_usable(options);
+                   const ThreadScope scope(options.threads);
+                   return Finetuning(options).run();
+                 });
 }
 
 }  // namespace ptynet

@@ -221,27 +221,14 @@ void FinetuneLoop::report(bool epoch_ended) const {
   options_.progress(p);
 }
 
-// Neither the log nor a checkpoint that cannot be written ends a job that may have run for hours.
 void FinetuneLoop::write_log() const {
   if (options_.log_csv.empty()) return;
-  try {
-    log_.write_csv(options_.log_csv);
-  } catch (const Error& problem) {
-    if (options_.warning) options_.warning(problem.what());
-  }
+  write_or_warn([this] { log_.write_csv(options_.log_csv); }, options_.warning);
 }
 
 void FinetuneLoop::save_now_and_then() {
   if (options_.checkpoint.empty() || epoch_ % options_.every != 0) return;
-  try {
-    save(options_.checkpoint);
-  } catch (const Error& problem) {
-    if (problem.fault() == Fault::kRuntime) throw;  // the state itself is no good
-    if (!options_.warning) return;
-    options_.warning(text(problem.what(), "; ",
-                          last_good_.empty() ? "there is no checkpoint yet"
-                                             : "the last good checkpoint is " + last_good_));
-  }
+  write_or_warn([this] { save(options_.checkpoint); }, options_.warning, last_good(last_good_));
 }
 
 std::string FinetuneLoop::checkpoint_path() const {

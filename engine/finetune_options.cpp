@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -18,16 +17,6 @@ namespace ptynet {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string shortest(double value) {
-  std::array<char, 32> buffer{};
-  return {buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr};
-}
-
-std::string name_of(ScheduleKind kind) {
-  constexpr std::array kNames{"constant", "step", "cosine", "cyclic"};
-  return kNames.at(static_cast<std::size_t>(kind));
-}
 
 std::string name_of(IntensityLoss loss) {
   constexpr std::array kNames{"l1", "amplitude", "poisson"};
@@ -76,11 +65,9 @@ bool is_statistic(const std::string& name) {
 
 void expect_usable(const FinetuneOptions& o) {
   expect_together(o);
-  std::vector<fs::path> inputs{o.scan.path, o.weights, o.architecture};
-  for (const std::string* name :
-       {&o.scan.positions, &o.scan.probe, &o.scan.mask, &o.scan.dark, &o.empty_beam}) {
-    if (!name->empty()) inputs.push_back(io::parse_dataset_name(*name).path);
-  }
+  std::vector<fs::path> inputs = files_of(o.scan);
+  inputs.insert(inputs.end(), {o.weights, o.architecture});
+  if (!o.empty_beam.empty()) inputs.push_back(io::parse_dataset_name(o.empty_beam).path);
   const std::string checkpoint = o.checkpoint.empty() ? o.output + ".checkpoint" : o.checkpoint;
   io::expect_outputs({o.output, o.reconstruction, o.log_csv, checkpoint}, inputs);
   // Only the next checkpoint may take the place of the one that the job goes on from.

@@ -14,8 +14,8 @@ struct PatchLosses {
   double sum() const { return amplitude + phase; }
 };
 
-// By patterns of a series of their own, the same for every run with the same recipe, whatever its
-// seed; the running statistics of batch norms are used.
+// By patterns of a series of their own, or the last frames of scans: the same for every run with
+// the same recipe or files, whatever its seed. The running statistics of batch norms are used.
 struct HeldOutLosses {
   std::int64_t patterns = 0;
   PatchLosses plain;

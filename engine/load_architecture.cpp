@@ -22,4 +22,14 @@ Architecture load_architecture(const std::string& name) {
   return parse_architecture(content);
 }
 
+Architecture load_architecture(const std::string& name, const io::WeightFile& weights,
+                               const std::string& weights_path) {
+  if (!name.empty()) return load_architecture(name);
+  if (weights.architecture_json.empty()) {
+    fail_input(weights_path, " does not say which network it belongs to: give --architecture (one ",
+               "of ptynet-s, ptynet-b, ptychonn, ptychonn-small-phase, ptychonet, or a JSON file)");
+  }
+  return parse_architecture(weights.architecture_json);
+}
+
 }  // namespace ptynet

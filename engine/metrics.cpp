@@ -143,6 +143,28 @@ ComplexImage spectrum(const ComplexImage& image, std::int64_t n) {
   return square;
 }
 
+// The factor of modulus 1 that brings the result's phase nearest to the truth's; NaN of an object
+// that is zero.
+std::complex<double> best_turn(const ComplexImage& result, const ComplexImage& truth) {
+  const std::complex<double> overlap = sum_over(
+      result.rows, result.columns,
+      [&](std::int64_t r, std::int64_t c) { return std::conj(truth.at(r, c)) * result.at(r, c); });
+  const double length = std::abs(overlap);
+  if (!(length > 0)) return {kUndefined, kUndefined};
+  return std::conj(overlap / length);
+}
+
+// The factor that brings the result's amplitude nearest to the truth's; 0/0 of an object that is
+// zero: NaN.
+double best_scale(const ComplexImage& result, const ComplexImage& truth) {
+  const auto a = [&](std::int64_t r, std::int64_t c) { return std::abs(result.at(r, c)); };
+  const auto b = [&](std::int64_t r, std::int64_t c) { return std::abs(truth.at(r, c)); };
+  const std::int64_t rows = result.rows, columns = result.columns;
+  const double ab = sum_over(rows, columns, [&](auto r, auto c) { return a(r, c) * b(r, c); });
+  const double aa = sum_over(rows, columns, [&](auto r, auto c) { return a(r, c) * a(r, c); });
+  return ab / aa;
+}
+
 }  // namespace
 
 double psnr_db(const RealImage& a, const RealImage& b, double data_range) {
@@ -196,12 +218,7 @@ ImageScores standard_scores(const RealImage& result, const RealImage& truth) {
 
 RealImage phase_error_rad(const ComplexImage& result, const ComplexImage& truth) {
   check_pair(result, truth);
-  const std::complex<double> overlap = sum_over(
-      result.rows, result.columns,
-      [&](std::int64_t r, std::int64_t c) { return std::conj(truth.at(r, c)) * result.at(r, c); });
-  const double length = std::abs(overlap);
-  const std::complex<double> back =
-      length > 0 ? std::conj(overlap / length) : std::complex<double>(kUndefined, kUndefined);
+  const std::complex<double> back = best_turn(result, truth);
   RealImage error{result.rows, result.columns, std::vector<double>(result.pixels.size())};
   for (std::size_t i = 0; i < error.pixels.size(); ++i) {
     error.pixels[i] = std::arg(result.pixels[i] * std::conj(truth.pixels[i]) * back);
@@ -211,19 +228,26 @@ RealImage phase_error_rad(const ComplexImage& result, const ComplexImage& truth)
 
 PhysicalScores physical_scores(const ComplexImage& result, const ComplexImage& truth) {
   const RealImage error = phase_error_rad(result, truth);
+  const double scale = best_scale(result, truth);
   const std::int64_t rows = result.rows, columns = result.columns;
   const auto n = static_cast<double>(result.pixels.size());
-  const auto a = [&](std::int64_t r, std::int64_t c) { return std::abs(result.at(r, c)); };
-  const auto b = [&](std::int64_t r, std::int64_t c) { return std::abs(truth.at(r, c)); };
-  const double ab = sum_over(rows, columns, [&](auto r, auto c) { return a(r, c) * b(r, c); });
-  const double aa = sum_over(rows, columns, [&](auto r, auto c) { return a(r, c) * a(r, c); });
   const double phase_square =
       sum_over(rows, columns, [&](auto r, auto c) { return error.at(r, c) * error.at(r, c); });
   const double amplitude_square = sum_over(rows, columns, [&](auto r, auto c) {
-    const double difference = a(r, c) * ab / aa - b(r, c);  // 0/0 of an object that is zero: NaN
+    const double difference = scale * std::abs(result.at(r, c)) - std::abs(truth.at(r, c));
     return difference * difference;
   });
   return {std::sqrt(phase_square / n), std::sqrt(amplitude_square / n)};
+}
+
+ComplexImage matched(ComplexImage result, const ComplexImage& truth) {
+  check_pair(result, truth);
+  const std::complex<double> turn = best_turn(result, truth);
+  const double scale = best_scale(result, truth);
+  const std::complex<double> factor =
+      (finite(turn) ? turn : std::complex<double>(1)) * (scale > 0 ? scale : 1.0);
+  for (std::complex<double>& pixel : result.pixels) pixel *= factor;
+  return result;
 }
 
 RingCorrelation ring_correlation(const ComplexImage& a, const ComplexImage& b) {

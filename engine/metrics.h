@@ -60,6 +60,10 @@ PhysicalScores physical_scores(const ComplexImage& result, const ComplexImage& t
 // The phase by which result exceeds truth after the best constant is removed, in (-pi, pi].
 RealImage phase_error_rad(const ComplexImage& result, const ComplexImage& truth);
 
+// The result with the best constant phase and scale, as the physical scores compare it with the
+// truth; each of the two is left alone where it is not defined.
+ComplexImage matched(ComplexImage result, const ComplexImage& truth);
+
 // Fourier ring correlation on rings of one frequency step, over the largest square that begins at
 // pixel (0, 0). Saxton, Baumeister, J. Microsc. 127, 127 (1982). A ring without power counts as 0.
 struct RingCorrelation {

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <complex>
 #include <numbers>
-#include <span>
 
 #include "engine/object_patterns.h"
 #include "io/png.h"
@@ -198,11 +197,9 @@ ObjectImage ImageLibrary::window(const ObjectRanges& ranges, std::uint64_t seed,
 std::string ImageLibrary::sha256() const {
   std::string all;
   for (const Array& picture : pictures_) {
-    const auto* bytes = static_cast<const std::byte*>(picture.data());
-    all += text(picture.shape()[0], "x", picture.shape()[1], " ",
-                io::sha256({bytes, picture.bytes()}), "\n");
+    all += text(picture.shape()[0], "x", picture.shape()[1], " ", io::sha256_of(picture), "\n");
   }
-  return io::sha256(std::as_bytes(std::span<const char>(all)));
+  return io::sha256_of(all);
 }
 
 Array complex_object(const ObjectImage& object) {

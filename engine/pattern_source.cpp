@@ -86,9 +86,9 @@ std::int64_t EpochPlan::size(std::int64_t number) const {
   return std::min(batch, patterns - number % batches() * batch);
 }
 
-PatternSource::PatternSource(std::shared_ptr<const PatternMaker> maker, const EpochPlan& plan,
+PatternSource::PatternSource(std::shared_ptr<const PatternSeries> series, const EpochPlan& plan,
                              const PatternThreads& threads, std::int64_t first_batch)
-    : maker_(std::move(maker)),
+    : series_(std::move(series)),
       plan_(plan),
       threads_(threads),
       wanted_(first_batch),
@@ -125,7 +125,7 @@ void PatternSource::work() {
     const std::int64_t number = claimed_++;
     lock.unlock();
     try {
-      TrainingBatch made = maker_->batch(plan_.first(number), plan_.size(number));
+      TrainingBatch made = series_->batch(plan_.first(number), plan_.size(number));
       lock.lock();
       ready_.emplace(number, std::move(made));
     } catch (...) {

@@ -1,4 +1,4 @@
-// Training patterns made on the fly: diffraction and the patch that it comes from.
+// Training patterns: diffraction and the patch that it comes from, made on the fly or beforehand.
 #pragma once
 
 #include <array>
@@ -34,19 +34,26 @@ struct PatternRecipe {
   std::uint64_t seed = 1;
 };
 
-// Pattern i of the endless series that a recipe names is a pure function of recipe and i. make()
-// may be called by several threads at once.
-class PatternMaker {
+// An endless series of patterns, each a pure function of its number.
+class PatternSeries {
+ public:
+  virtual ~PatternSeries() = default;
+  // Patterns [first, first + count). May be called by several threads at once.
+  virtual TrainingBatch batch(std::uint64_t first, std::int64_t count) const = 0;
+};
+
+// The series that a recipe names.
+class PatternMaker final : public PatternSeries {
  public:
   // `series` sets apart what must not meet: "training", "held-out".
   // Throws Error (input) when the recipe cannot be followed.
   PatternMaker(const PatternRecipe& recipe, const std::string& series);
 
-  // frame f32 [h, w] counts, zero frequency in the centre; amplitude, phase (rad) f32 [h, w].
+  // frame f32 [h, w] counts, zero frequency in the centre; amplitude, phase (rad) f32 [h, w]. May
+  // be called by several threads at once.
   void make(std::uint64_t index, float* frame, float* amplitude, float* phase) const;
 
-  // Patterns [first, first + count).
-  TrainingBatch batch(std::uint64_t first, std::int64_t count) const;
+  TrainingBatch batch(std::uint64_t first, std::int64_t count) const override;
 
   std::int64_t height() const { return height_; }
   std::int64_t width() const { return width_; }
@@ -90,7 +97,7 @@ class PatternSource {
  public:
   // Begins with batch `first_batch` of the run. Throws Error (runtime) when no thread can be
   // started.
-  PatternSource(std::shared_ptr<const PatternMaker> maker, const EpochPlan& plan,
+  PatternSource(std::shared_ptr<const PatternSeries> series, const EpochPlan& plan,
                 const PatternThreads& threads, std::int64_t first_batch = 0);
   ~PatternSource();
   PatternSource(const PatternSource&) = delete;
@@ -102,7 +109,7 @@ class PatternSource {
  private:
   void work();
 
-  std::shared_ptr<const PatternMaker> maker_;
+  std::shared_ptr<const PatternSeries> series_;
   EpochPlan plan_;
   PatternThreads threads_;
   std::mutex mutex_;

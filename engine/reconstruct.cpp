@@ -5,14 +5,11 @@
 #include <cmath>
 #include <filesystem>
 #include <iomanip>
-#include <new>
-#include <stdexcept>
-#include <system_error>
 
 #include "engine/frame_prefetch.h"
 #include "engine/load_architecture.h"
 #include "engine/residual.h"
-#include "engine/thread_scope.h"
+#include "engine/run_job.h"
 #include "engine/training_warning.h"
 #include "engine/version.h"
 #include "io/bytes.h"
@@ -20,6 +17,7 @@
 #include "io/picture.h"
 #include "io/result.h"
 #include "io/weights.h"
+#include "kernels/thread_scope.h"
 #include "layers/state_dict.h"
 
 namespace ptynet {
@@ -92,7 +90,7 @@ class Reconstruction {
   explicit Reconstruction(const ReconstructOptions& options)
       : options_(options),
         weights_(io::read_weights(options.weights)),
-        architecture_(find_architecture()),
+        architecture_(load_architecture(options.architecture, weights_, options.weights)),
         scan_(open_scan()),
         context_(context_options()),
         stitcher_(context_, scan_.height(), scan_.width(), scan_.probe(), stitcher_options()),
@@ -101,7 +99,6 @@ class Reconstruction {
   ReconstructSummary run();
 
  private:
-  Architecture find_architecture() const;
   Scan open_scan() const;
   ContextOptions context_options() const;
   StitcherOptions stitcher_options() const;
@@ -139,30 +136,14 @@ class Reconstruction {
 // The result takes the place of no file that the job reads.
 void expect_usable(const ReconstructOptions& options) {
   if (options.batch < 1) fail_input("--batch must be at least 1, found ", options.batch);
-  std::vector<fs::path> inputs{options.scan.path, options.weights, options.architecture};
-  for (const std::string* name :
-       {&options.scan.positions, &options.scan.probe, &options.scan.mask, &options.scan.dark}) {
-    if (!name->empty()) inputs.push_back(io::parse_dataset_name(*name).path);
-  }
+  std::vector<fs::path> inputs = files_of(options.scan);
+  inputs.insert(inputs.end(), {options.weights, options.architecture});
   io::expect_no_input(options.output, inputs);
-}
-
-Architecture Reconstruction::find_architecture() const {
-  if (!options_.architecture.empty()) return load_architecture(options_.architecture);
-  if (weights_.architecture_json.empty()) {
-    fail_input(options_.weights, " does not say which network it belongs to: give --architecture (",
-               "one of ptynet-s, ptynet-b, ptychonn, ptychonn-small-phase, ptychonet, or a JSON",
-               " file)");
-  }
-  return parse_architecture(weights_.architecture_json);
 }
 
 Scan Reconstruction::open_scan() const {
   Scan scan = Scan::open(options_.scan);
-  if (scan.file().near_field && !options_.force) {
-    fail_input(options_.scan.path, ": a near-field scan (", scan.file().near_field_reason,
-               "), and these networks are for the far field: use --force to go on anyway");
-  }
+  if (!options_.force) scan.expect_far_field("use --force to go on anyway");
   if (!scan.has_positions()) {
     fail_input(options_.scan.path, " has no positions: give --positions FILE[:DATASET], or",
                " --raster RxC --step PX");
@@ -360,19 +341,12 @@ ReconstructSummary Reconstruction::run() {
 }  // namespace
 
 ReconstructSummary reconstruct(const ReconstructOptions& options) {
-  try {
-    expect_usable(options);
-    const ThreadScope scope(options.threads);
-    return Reconstruction(options).run();
-  } catch (const std::bad_alloc&) {
-    fail_runtime(
-        "out of memory: use a smaller --batch, or fewer pixels (--max-canvas limits them)");
-  } catch (const std::length_error&) {  // more than any memory holds
-    fail_runtime(
-        "out of memory: use a smaller --batch, or fewer pixels (--max-canvas limits them)");
-  } catch (const std::system_error& problem) {
-    fail_runtime("cannot reconstruct: ", problem.what());
-  }
+  return run_job("cannot reconstruct",
+                 "use a smaller --batch, or fewer pixels (--max-canvas limits them)", [&options] {
+                   expect_usable(options);
+                   const ThreadScope scope(options.threads);
+                   return Reconstruction(options).run();
+                 });
 }
 
 }  // namespace ptynet

@@ -148,6 +148,15 @@ Array prepare_probe(const ScanOptions& options, const FrameExtents& extents, io:
 
 }  // namespace
 
+std::vector<std::filesystem::path> files_of(const ScanOptions& options) {
+  std::vector<std::filesystem::path> out{options.path};
+  for (const std::string* name :
+       {&options.positions, &options.probe, &options.mask, &options.dark}) {
+    if (!name->empty()) out.push_back(io::parse_dataset_name(*name).path);
+  }
+  return out;
+}
+
 Scan Scan::open(const ScanOptions& options) {
   Scan scan;
   const bool own_positions =
@@ -215,6 +224,12 @@ Array Scan::read(std::int64_t first, std::int64_t n) {
 }
 
 Array Scan::preprocess(const Array& stored) const { return plan_->apply(stored); }
+
+void Scan::expect_far_field(const std::string& advice) const {
+  if (!file_.near_field) return;
+  fail_input(file_.path.string(), ": a near-field scan (", file_.near_field_reason,
+             "), and these networks are for the far field: ", advice);
+}
 
 void Scan::set_probe(const Array& probe) {
   const Shape& s = probe.shape();

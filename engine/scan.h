@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +50,9 @@ struct ScanOptions {
   std::optional<std::pair<std::int64_t, std::int64_t>> frames;  // [first, end)
 };
 
+// The files that it names.
+std::vector<std::filesystem::path> files_of(const ScanOptions& options);
+
 // Used by one thread at a time.
 class Scan {
  public:
@@ -80,6 +84,8 @@ class Scan {
   // wavelength * distance / (N * detector pixel) per axis, after crop and bin; or what was said.
   const std::optional<std::array<double, 2>>& object_pixel_m() const { return object_pixel_m_; }
   const std::optional<double>& energy_ev() const { return file_.energy_ev; }
+  // Throws Error (input) for a near-field scan; `advice` ends its message.
+  void expect_far_field(const std::string& advice) const;
   const io::ScanFile& file() const { return file_; }
   const std::string& orientation() const { return orientation_; }
   // How things were read that the file or the options leave open, one line each.

@@ -15,7 +15,6 @@
 #include "engine/poisson.h"
 #include "engine/preprocess.h"
 #include "engine/probe_calibration.h"
-#include "engine/thread_scope.h"
 #include "engine/version.h"
 #include "io/bytes.h"
 #include "io/cxi_writer.h"
@@ -24,6 +23,7 @@
 #include "io/png.h"
 #include "io/result.h"
 #include "kernels/cpu/fft.h"
+#include "kernels/thread_scope.h"
 
 namespace ptynet {
 

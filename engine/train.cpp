@@ -1,22 +1,21 @@
 #include "engine/train.h"
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cmath>
-#include <iomanip>
 #include <limits>
 #include <memory>
 #include <numbers>
+#include <numeric>
 #include <thread>
-#include <utility>
 
 #include "engine/held_out_losses.h"
 #include "engine/load_architecture.h"
 #include "engine/probe_calibration.h"
+#include "engine/run_job.h"
 #include "engine/training_checkpoint.h"
 #include "engine/training_log.h"
-#include "io/sha256.h"
+#include "engine/training_patterns.h"
 #include "io/weights.h"
 #include "kernels/random.h"
 
@@ -26,23 +25,11 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint64_t kHeldOutSeed = 1;
 constexpr const char* kJob = "train";
 constexpr double kMostSeconds = 1e9;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-std::string name_of(ObjectKind kind) {
-  constexpr std::array kNames{"dead-leaves", "siemens", "cells", "text"};
-  return kNames.at(static_cast<std::size_t>(kind));
-}
-
-// With all digits: two numbers that differ are never the same text.
-template <typename... Parts>
-std::string exact(const Parts&... parts) {
-  return text(std::setprecision(std::numeric_limits<double>::max_digits10), parts...);
 }
 
 // Errors summed over the patterns of an epoch.
@@ -61,11 +48,11 @@ class Training {
 
  private:
   Architecture find_architecture() const;
-  Array find_probe() const;
   TrainerOptions trainer_options() const;
+  std::optional<io::Checkpoint> read_resumed() const;
+  std::map<std::string, std::string> known_options() const;
   std::map<std::string, std::string> identity() const;
   std::string settings() const;
-  void set_jitter();
   double progress_now() const;
   double rate_now() const;
   bool finished() const;
@@ -82,18 +69,16 @@ class Training {
   TrainerState sound_state() const;
   void write_checkpoint();
   void write_weights() const;
-  bool given_probe() const {
-    return !options_.recipe.probe.empty() || !options_.probe.file.empty();
-  }
-  std::int64_t epoch() const { return steps_ / options_.epoch.batches(); }
+  std::int64_t batches() const { return patterns_.plan.batches(); }  // of an epoch
+  std::int64_t epoch() const { return steps_ / batches(); }
   double seconds() const { return seconds_before_ + seconds_since(start_); }
 
   const TrainOptions& options_;
   io::WeightFile from_;
   Architecture architecture_;
-  PatternRecipe recipe_;
+  std::optional<io::Checkpoint> checkpoint_;  // to go on from
+  TrainingPatterns patterns_;
   Array intensity_;  // of the probe, f32 [h, w], at most 1
-  std::shared_ptr<const PatternMaker> maker_;
   TrainingBatch held_out_;
   std::unique_ptr<Trainer> trainer_;
   TrainingLog log_;
@@ -107,106 +92,75 @@ class Training {
   TrainSummary summary_;
 };
 
+// Members stand in the order of what they cost.
 Training::Training(const TrainOptions& options)
     : options_(options),
       from_(options.from.empty() ? io::WeightFile{} : io::read_weights(options.from)),
       architecture_(find_architecture()),
-      recipe_(options.recipe),
+      checkpoint_(read_resumed()),
+      patterns_(training_patterns(options, architecture_)),
+      intensity_(probe_weight(patterns_.probe)),
       log_({"epoch", "loss", "amplitude_error", "phase_error", "held_out_loss",
             "held_out_weighted_loss", "learning_rate", "seconds"}) {
-  recipe_.probe = find_probe();
-  recipe_.seed = options.seed;
-  set_jitter();
-  maker_ = std::make_shared<PatternMaker>(recipe_, "training");
-  intensity_ = probe_weight(recipe_.probe);
-  if (!options.from.empty()) check_state(architecture_, from_.tensors);
   const StateDict state =
       options.from.empty()
           // Hashed: neighbouring seeds name streams that are the same but for a step of one.
           ? initial_state(architecture_, CounterRandom(options.seed, "initial weights").bits(0))
           : from_.tensors;
   trainer_ = std::make_unique<Trainer>(architecture_, state, trainer_options());
-  if (options.held_out > 0) {
-    PatternRecipe recipe = recipe_;
-    recipe.seed = kHeldOutSeed;
-    held_out_ = PatternMaker(recipe, "held-out").batch(0, options.held_out);
-  }
+  if (patterns_.held_out > 0) held_out_ = patterns_.make_held_out();
 }
 
 Architecture Training::find_architecture() const {
-  if (!options_.architecture.empty()) return load_architecture(options_.architecture);
-  if (from_.architecture_json.empty()) {
-    fail_input(options_.from, " does not say which network it belongs to: give --architecture");
-  }
-  return parse_architecture(from_.architecture_json);
+  Architecture found = load_architecture(options_.architecture, from_, options_.from);
+  if (!options_.from.empty()) check_state(found, from_.tensors);
+  return found;
 }
 
-Array Training::find_probe() const {
-  if (!options_.recipe.probe.empty()) return options_.recipe.probe;
-  return simulation_probe(options_.probe, options_.geometry, options_.frame_px);
-}
-
-// From metres to the units of the recipe.
-void Training::set_jitter() {
-  if (options_.jitter_defocus_m == 0) return;
-  const Geometry& g = options_.geometry;
-  const std::int64_t n = std::min(recipe_.probe.shape()[1], recipe_.probe.shape()[2]);
-  const double pixel_m = g.object_pixel_m(n);
-  const double unit_m = pixel_m * pixel_m / io::wavelength_m(g.energy_ev);
-  recipe_.jitter.defocus = options_.jitter_defocus_m / unit_m;
-  if (!(recipe_.jitter.defocus <= static_cast<double>(n))) {
-    fail_input("a probe jitter of ", options_.jitter_defocus_m, " m along the beam takes light ",
-               "over the frame's edges: expected at most frame * pixel^2 / wavelength, ",
-               static_cast<double>(n) * unit_m, " m");
-  }
-  if (!options_.probe.file.empty() && !g.given && options_.tell) {
-    options_.tell(text("the jitter along the beam is that of ", g.energy_ev, " eV, ", g.distance_m,
-                       " m and detector pixels of ", g.detector_pixel_m, " m: give --energy, ",
-                       "--distance and --detector-pixel"));
-  }
+// Another run's checkpoint is refused here, before patterns are made or read.
+std::optional<io::Checkpoint> Training::read_resumed() const {
+  if (options_.resume.empty()) return std::nullopt;
+  io::Checkpoint found = io::read_checkpoint(options_.resume, kJob);
+  io::expect_same_known_options(options_.resume, found, known_options());
+  return found;
 }
 
 TrainerOptions Training::trainer_options() const {
   TrainerOptions o;
   o.context.device = options_.device.value_or(best_device());
   o.context.threads = options_.threads;
-  o.height = maker_->height();
-  o.width = maker_->width();
-  o.batch = options_.epoch.batch;
+  o.height = patterns_.probe.shape()[1];
+  o.width = patterns_.probe.shape()[2];
+  o.batch = patterns_.plan.batch;
   PatchObjective objective;
   if (options_.weight == PatchWeight::kProbe) objective.weight = intensity_;
   o.objective = objective;
   return o;
 }
 
-// All that the weights depend on beside device and threads.
-std::map<std::string, std::string> Training::identity() const {
+// Of identity(), what the patterns do not tell.
+std::map<std::string, std::string> Training::known_options() const {
   const TrainOptions& o = options_;
-  const PatternRecipe& r = recipe_;
-  const ObjectRanges& g = r.ranges;
   std::map<std::string, std::string> out;
   out["architecture"] = architecture_.json;
   out["from"] = from_.sha256;
-  out["probe"] = io::sha256_of_probe(r.probe);
-  out["objects"] = r.images.empty() ? name_of(r.objects) : "pictures " + maker_->images_sha256();
-  out["ranges"] =
-      exact(g.amplitude_low, ":", g.amplitude_high, " ", g.phase_low_rad, ":", g.phase_high_rad,
-            " ", g.feature_low_px, ":", g.feature_high_px, g.shared ? " shared" : "");
-  out["noise"] = r.noise == Noise::kPoisson ? "poisson" : "none";
-  if (r.photons) out["photons"] = exact((*r.photons)[0], ":", (*r.photons)[1]);
-  out["probe-jitter"] = exact(r.jitter.shift_px, ",", r.jitter.defocus, ",", r.jitter.scale);
-  out["patterns"] = text(o.epoch.patterns);
   out["batch"] = text(o.epoch.batch);
-  out["learning-rate"] = exact(o.learning_rate);
-  out["schedule"] = ptynet::name_of(o.schedule);
-  out["half-cycle"] = exact(o.half_cycle_epochs);
+  out["learning-rate"] = shortest(o.learning_rate);
+  out["schedule"] = name_of(o.schedule);
+  out["half-cycle"] = shortest(o.half_cycle_epochs);
   out["weight"] = o.weight == PatchWeight::kProbe ? "probe" : "none";
-  out["held-out"] = text(o.held_out);
   out["seed"] = text(o.seed);
   // Waves and a constant rate do not know the end, so such a run may be made longer.
   const bool knows_end = o.schedule == ScheduleKind::kStep || o.schedule == ScheduleKind::kCosine;
-  if (knows_end && o.minutes) out["minutes"] = exact(*o.minutes);
+  if (knows_end && o.minutes) out["minutes"] = shortest(*o.minutes);
   if (knows_end && !o.minutes) out["epochs"] = text(o.epochs);
+  return out;
+}
+
+// All that the weights depend on beside device and threads.
+std::map<std::string, std::string> Training::identity() const {
+  std::map<std::string, std::string> out = known_options();
+  out.insert(patterns_.identity.begin(), patterns_.identity.end());
   return out;
 }
 
@@ -220,8 +174,7 @@ std::string Training::settings() const {
 // The share of the run that is done, by steps or by the clock.
 double Training::progress_now() const {
   if (options_.minutes) return std::min(1.0, seconds() / (60 * *options_.minutes));
-  return static_cast<double>(steps_) /
-         static_cast<double>(options_.epochs * options_.epoch.batches());
+  return static_cast<double>(steps_) / static_cast<double>(options_.epochs * batches());
 }
 
 double Training::rate_now() const {
@@ -234,10 +187,9 @@ double Training::rate_now() const {
     case ScheduleKind::kStep:
       return rate * std::exp2(-std::floor(5 * progress_now()));
     case ScheduleKind::kCyclic: {
-      const std::int64_t batches = options_.epoch.batches();
-      const Schedule schedule{ScheduleKind::kCyclic, rate, options_.epochs, batches,
+      const Schedule schedule{ScheduleKind::kCyclic, rate, options_.epochs, batches(),
                               options_.half_cycle_epochs};
-      return schedule.at(steps_ / batches, steps_ % batches);
+      return schedule.at(epoch(), steps_ % batches());
     }
   }
   return rate;
@@ -245,7 +197,7 @@ double Training::rate_now() const {
 
 bool Training::finished() const {
   if (options_.minutes) return seconds() >= 60 * *options_.minutes;
-  return steps_ >= options_.epochs * options_.epoch.batches();
+  return steps_ >= options_.epochs * batches();
 }
 
 void Training::restore(const io::Checkpoint& checkpoint) {
@@ -263,20 +215,20 @@ void Training::restore(const io::Checkpoint& checkpoint) {
   sums_.amplitude = amount(checkpoint, "epoch_amplitude");
   sums_.phase = amount(checkpoint, "epoch_phase");
   sums_.patterns =
-      static_cast<double>(whole_number(checkpoint, "epoch_patterns", options_.epoch.patterns));
+      static_cast<double>(whole_number(checkpoint, "epoch_patterns", patterns_.plan.patterns));
   sums_.seconds = seconds_of("epoch_seconds");
 }
 
 void Training::resume() {
-  const io::Checkpoint found = io::read_checkpoint(options_.resume, kJob);
-  io::expect_same_options(options_.resume, found, identity());
+  io::expect_same_options(options_.resume, *checkpoint_, identity());
   try {
-    restore(found);
+    restore(*checkpoint_);
   } catch (const Error& problem) {
     if (problem.fault() == Fault::kRuntime) throw;
     fail_input(options_.resume, ": ", problem.what(),
                ": the checkpoint is damaged: use another one, or begin again without --resume");
   }
+  checkpoint_.reset();  // its tensors are the trainer's now
   checkpoint_written_ = options_.resume;
   if (options_.tell) {
     options_.tell(text("goes on after ", steps_, " batches (epoch ", epoch(), ")"));
@@ -317,23 +269,17 @@ void Training::write_weights() const {
   out.tensors = sound_state().weights;
   out.architecture_json = architecture_.json;
   io::TrainingRecord& record = out.trained_for;
-  record.frame_px = {{maker_->height(), maker_->width()}};
-  // A model's probe was made on that pixel; of a file's nothing is known but what the user says.
-  if (options_.geometry.given || !given_probe()) {
-    const double pixel_m = options_.geometry.object_pixel_m(maker_->width());
-    record.object_pixel_m = {{pixel_m, pixel_m}};
-  }
+  record.frame_px = {{patterns_.probe.shape()[1], patterns_.probe.shape()[2]}};
+  record.object_pixel_m = patterns_.object_pixel_m;
   // Of the samples trained with: most of the light goes through.
-  const Array& frames = held_out_.frames;
-  if (!frames.empty()) {
-    double counts = 0;
-    for (std::int64_t k = 0; k < frames.elements(); ++k) counts += double{frames.data<float>()[k]};
-    record.photons = counts / static_cast<double>(frames.shape()[0]);
+  if (patterns_.held_out > 0) {
+    const std::vector<double> counts = counts_of_frames(held_out_.frames);
+    record.photons = std::accumulate(counts.begin(), counts.end(), 0.0) /
+                     static_cast<double>(patterns_.held_out);
   }
-  record.probe = recipe_.probe;
+  record.probe = patterns_.probe;
   record.settings = settings();
-  record.scores["epochs"] =
-      static_cast<double>(steps_) / static_cast<double>(options_.epoch.batches());
+  record.scores["epochs"] = static_cast<double>(steps_) / static_cast<double>(batches());
   if (log_.rows() > 0) record.scores["loss"] = log_.at(log_.rows() - 1, "loss");
   if (const auto& held_out = summary_.held_out) {
     record.scores["held_out_loss"] = held_out->plain.sum();
@@ -358,51 +304,37 @@ void Training::one_step(PatternSource& source) {
 }
 
 void Training::give_up(const std::string& what) const {
-  fail_runtime(what, " in epoch ", epoch() + 1, ", batch ", steps_ % options_.epoch.batches() + 1,
+  fail_runtime(what, " in epoch ", epoch() + 1, ", batch ", steps_ % batches() + 1,
                ": try a lower --learning-rate; the last good checkpoint is ",
                checkpoint_written_.empty() ? "none" : checkpoint_written_);
 }
 
-// Neither the log nor a checkpoint that cannot be written ends a job that may have run for hours.
 void Training::write_log() const {
   if (options_.log.empty()) return;
-  try {
-    log_.write_csv(options_.log);
-  } catch (const Error& problem) {
-    if (options_.warning) options_.warning(problem.what());
-  }
+  write_or_warn([this] { log_.write_csv(options_.log); }, options_.warning);
 }
 
 void Training::save_now_and_then() {
   if (options_.checkpoint.empty() || epoch() % options_.every != 0) return;
-  try {
-    write_checkpoint();
-  } catch (const Error& problem) {
-    if (problem.fault() == Fault::kRuntime) throw;  // the state itself is no good
-    if (!options_.warning) return;
-    options_.warning(text(problem.what(), "; ",
-                          checkpoint_written_.empty()
-                              ? "there is no checkpoint yet"
-                              : "the last good checkpoint is " + checkpoint_written_));
-  }
+  write_or_warn([this] { write_checkpoint(); }, options_.warning, last_good(checkpoint_written_));
 }
 
 // Of a run by the clock the last epoch may be a part of one.
 void Training::end_epoch(bool whole) {
-  const auto batches = static_cast<double>(options_.epoch.batches());
+  const double epochs_done = static_cast<double>(steps_) / static_cast<double>(batches());
   const double n = sums_.patterns;
   const double seconds_of_epoch = seconds_since(epoch_start_);
   constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
   summary_.loss = sums_.loss / n;
   summary_.held_out.reset();
-  if (options_.held_out > 0) summary_.held_out = measure();
+  if (patterns_.held_out > 0) summary_.held_out = measure();
   const auto& held_out = summary_.held_out;
-  log_.add({static_cast<double>(steps_) / batches, sums_.loss / n, sums_.amplitude / n,
-            sums_.phase / n, held_out ? held_out->plain.sum() : kNone,
-            held_out ? held_out->weighted.sum() : kNone, rate_, seconds_of_epoch});
+  log_.add({epochs_done, sums_.loss / n, sums_.amplitude / n, sums_.phase / n,
+            held_out ? held_out->plain.sum() : kNone, held_out ? held_out->weighted.sum() : kNone,
+            rate_, seconds_of_epoch});
   write_log();
   if (options_.tell) {
-    options_.tell(text("epoch ", static_cast<double>(steps_) / batches, ": loss ", sums_.loss / n,
+    options_.tell(text("epoch ", epochs_done, ": loss ", sums_.loss / n,
                        held_out ? text(", held out ", held_out->plain.sum(), ", weighted ",
                                        held_out->weighted.sum())
                                 : "",
@@ -422,17 +354,16 @@ void Training::train_steps() {
   threads.count = options_.pattern_threads > 0 ? options_.pattern_threads : cores;
   threads.high = std::max<std::size_t>(4, 2 * static_cast<std::size_t>(threads.count));
   threads.low = on_cpu ? 0 : threads.high - 1;
-  PatternSource source(maker_, options_.epoch, threads, steps_);
-  const std::int64_t batches = options_.epoch.batches();
+  PatternSource source(patterns_.series, patterns_.plan, threads, steps_);
   epoch_start_ -=
       std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(sums_.seconds));
   while (!finished()) {
     one_step(source);
     if (options_.progress) {
-      options_.progress(text("epoch ", (steps_ - 1) / batches + 1),
-                        static_cast<std::int64_t>(sums_.patterns), options_.epoch.patterns);
+      options_.progress(text("epoch ", (steps_ - 1) / batches() + 1),
+                        static_cast<std::int64_t>(sums_.patterns), patterns_.plan.patterns);
     }
-    if (steps_ % batches == 0) end_epoch(true);
+    if (steps_ % batches() == 0) end_epoch(true);
     if (options_.stop && options_.stop()) stop_here();
   }
   if (sums_.patterns > 0) end_epoch(false);
@@ -450,18 +381,17 @@ void Training::stop_here() {
 
 TrainSummary Training::run() {
   start_ = epoch_start_ = Clock::now();
-  if (!options_.resume.empty()) resume();
+  if (checkpoint_) resume();
   if (!finished()) train_steps();
   summary_.seconds = seconds();
-  if (options_.held_out > 0 && !summary_.held_out) summary_.held_out = measure();
+  if (patterns_.held_out > 0 && !summary_.held_out) summary_.held_out = measure();
   if (!options_.output.empty()) write_weights();
   TrainSummary& s = summary_;
   s.architecture = architecture_.name;
   s.parameters = parameter_count(architecture_);
   s.epochs = epoch();
   s.steps = steps_;
-  const EpochPlan& plan = options_.epoch;
-  s.patterns = static_cast<std::int64_t>(plan.first(steps_));
+  s.patterns = static_cast<std::int64_t>(patterns_.plan.first(steps_));
   s.output = options_.output;
   s.checkpoint = checkpoint_written_;
   return s;
@@ -470,8 +400,11 @@ TrainSummary Training::run() {
 }  // namespace
 
 TrainSummary train(const TrainOptions& options) {
-  check(options);
-  return Training(options).run();
+  return run_job("cannot train", "use a smaller --batch, fewer --held-out, or fewer --scans",
+                 [&options] {
+                   check(options);
+                   return Training(options).run();
+                 });
 }
 
 }  // namespace ptynet

@@ -1,15 +1,17 @@
-// Pretraining: a network learns patches from simulated diffraction.
+// Pretraining: a network learns patches from diffraction whose object is known.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "autograd/optimiser.h"
 #include "engine/held_out_losses.h"
 #include "engine/pattern_source.h"
 #include "engine/reconstruct.h"
+#include "engine/training_pairs.h"
 
 namespace ptynet {
 
@@ -20,6 +22,9 @@ enum class PatchWeight : std::uint8_t { kNone, kProbe };
 struct TrainOptions {
   std::string architecture;  // name or FILE.json; empty: that of `from`
   std::string from;          // weights to begin with; empty: initial_state(architecture, seed)
+  // In the place of all that is simulated: scans of known objects, trained with again and again.
+  // The probe is that of the first one then, if none is given as array or file.
+  std::vector<KnownScan> scans;
   // What is simulated. The probe is made from the next three.
   PatternRecipe recipe;
   ProbeSource probe;
@@ -27,7 +32,7 @@ struct TrainOptions {
   double jitter_defocus_m = 0;  // sets recipe.jitter.defocus, by the geometry
   std::int64_t frame_px = 0;    // 0: the probe file's, or 128
 
-  EpochPlan epoch;
+  EpochPlan epoch;  // with scans, 0 patterns: as many frames as are trained with
   // 0: only measure. The default is one whole wave of the cyclic schedule, which ends low.
   std::int64_t epochs = 120;
   std::optional<double> minutes;  // in the place of epochs
@@ -35,8 +40,9 @@ struct TrainOptions {
   ScheduleKind schedule = ScheduleKind::kCyclic;
   double half_cycle_epochs = 60;
   PatchWeight weight = PatchWeight::kProbe;
-  std::uint64_t seed = 1;        // of initial weights and patterns
-  std::int64_t held_out = 256;   // patterns; 0: none
+  std::uint64_t seed = 1;  // of initial weights and patterns, or their order
+  // Patterns to judge by; 0: none. Of scans the last frames. Empty: 256, of scans at most a tenth.
+  std::optional<std::int64_t> held_out;
   std::string output;            // weights; empty: none
   std::string checkpoint;        // empty: only when stopped, as <output>.checkpoint
   std::int64_t every = 1;        // epochs between checkpoints
@@ -51,15 +57,15 @@ struct TrainOptions {
   std::function<bool()> stop;    // asked after every batch
 };
 
-// As on the command line.
-std::string name_of(ScheduleKind kind);
-
 // Counts of patterns then fit into 64 bits.
 inline constexpr double kMostTrainingBatches = 1e12;
 
 // What can be known without computing or reading anything: whether options go together, and
 // whether the outputs can be written and take the place of no input. Throws Error (input).
 void check(const TrainOptions& options);
+// What of it concerns epochs and batches; with scans an epoch's length is known later than the
+// rest.
+void check(const EpochPlan& plan, std::int64_t epochs);
 
 struct TrainSummary {
   std::string architecture;

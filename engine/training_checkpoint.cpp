@@ -43,6 +43,21 @@ void expect_not_negative(const std::string& name, const Array& values) {
 
 }  // namespace
 
+void write_or_warn(const std::function<void()>& write, const Log& warning,
+                   const std::string& rest) {
+  try {
+    write();
+  } catch (const Error& problem) {
+    if (problem.fault() == Fault::kRuntime) throw;
+    if (warning) warning(problem.what() + rest);
+  }
+}
+
+std::string last_good(const std::string& checkpoint) {
+  return checkpoint.empty() ? "; there is no checkpoint yet"
+                            : "; the last good checkpoint is " + checkpoint;
+}
+
 void expect_finite(const TrainerState& state) {
   for (const StateDict* tensors : {&state.weights, &state.first_moment, &state.second_moment}) {
     for (const auto& [name, values] : *tensors) expect_finite(name, values);

@@ -2,12 +2,22 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
+#include "engine/reconstruct.h"
 #include "engine/trainer.h"
 #include "io/checkpoint.h"
 
 namespace ptynet {
+
+// Does `write`, of a log or a checkpoint, which must not end a job that may have run for hours:
+// what cannot be written is a warning, followed by `rest`. Throws Error (runtime) all the same,
+// when the state itself is no good.
+void write_or_warn(const std::function<void()>& write, const Log& warning,
+                   const std::string& rest = "");
+// "; the last good checkpoint is ...", or that there is none yet.
+std::string last_good(const std::string& checkpoint);
 
 // Throws Error (runtime) that names the tensor when a value is not finite: such a state is no place
 // to go on from, and must not take a good checkpoint's.

@@ -1,8 +1,6 @@
 #include "engine/training_log.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <cmath>
 #include <span>
 
@@ -10,17 +8,6 @@
 #include "kernels/error.h"
 
 namespace ptynet {
-
-namespace {
-
-std::string shortest(double value) {
-  if (std::isnan(value)) return "";
-  std::array<char, 32> buffer{};
-  const auto end = std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr;
-  return {buffer.data(), end};
-}
-
-}  // namespace
 
 TrainingLog::TrainingLog(std::vector<std::string> columns) : columns_(std::move(columns)) {}
 
@@ -44,7 +31,10 @@ void TrainingLog::write_csv(const std::filesystem::path& path) const {
   for (const std::string& name : columns_) content += (content.empty() ? "" : ",") + name;
   content += '\n';
   for (const std::vector<double>& row : rows_) {
-    for (std::size_t i = 0; i < row.size(); ++i) content += (i > 0 ? "," : "") + shortest(row[i]);
+    for (std::size_t i = 0; i < row.size(); ++i) {
+      if (i > 0) content += ',';
+      if (!std::isnan(row[i])) content += shortest(row[i]);
+    }
     content += '\n';
   }
   io::PendingFile file(path);

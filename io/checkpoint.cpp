@@ -17,30 +17,6 @@ namespace {
 constexpr int kFormatVersion = 1;
 constexpr const char* kFormatName = "ptynet-checkpoint";
 
-void expect_name(const std::filesystem::path& path, const std::string& name) {
-  if (name.empty() || name == "." || name.find('/') != std::string::npos) {
-    fail_input(path.string(), ": nothing can be named '", printable(name), "'");
-  }
-}
-
-DType type_of(const Hdf5Dataset& dataset) {
-  const Hdf5Type& type = dataset.type();
-  switch (type.kind) {
-    case Hdf5Kind::kFloat:
-      return type.bytes == 8 ? DType::kF64 : DType::kF32;
-    case Hdf5Kind::kComplex:
-      return DType::kC64;
-    case Hdf5Kind::kSigned:
-      return DType::kI32;
-    case Hdf5Kind::kUnsigned:
-      return type.bytes == 1 ? DType::kU8 : type.bytes == 2 ? DType::kU16 : DType::kU32;
-    case Hdf5Kind::kString:
-    case Hdf5Kind::kOther:
-      break;
-  }
-  fail_input(dataset.where(), ": expected numbers, found ", to_string(type));
-}
-
 // A dataset may claim any extents, whatever is stored: all of them together hold no more elements
 // than the file has bytes, since nothing in a checkpoint is compressed.
 class Reader {
@@ -74,7 +50,7 @@ class Reader {
       for (const std::string& name : file_.list("/tensors/" + group)) {
         const Hdf5Dataset dataset = file_.dataset(text("/tensors/", group, "/", name));
         claim(dataset);
-        tensors.emplace(name, dataset.read(type_of(dataset)));
+        tensors.emplace(name, dataset.read(dataset.array_type()));
       }
     }
     return out;
@@ -126,23 +102,23 @@ void write_checkpoint(const std::filesystem::path& path, const Checkpoint& check
   file.attribute("/", "job", checkpoint.job);
   for (const char* group : {"/options", "/numbers", "/series", "/tensors"}) file.group(group);
   for (const auto& [name, value] : checkpoint.options) {
-    expect_name(path, name);
+    expect_dataset_name(path, name);
     file.write("/options/" + name, value);
   }
   for (const auto& [name, value] : checkpoint.numbers) {
-    expect_name(path, name);
+    expect_dataset_name(path, name);
     file.write("/numbers/" + name, Array::copy_of<double>({value}, {1}));
   }
   for (const auto& [name, values] : checkpoint.series) {
-    expect_name(path, name);
+    expect_dataset_name(path, name);
     const auto n = static_cast<std::int64_t>(values.size());
     file.write("/series/" + name, Array::copy_of(values, {n}));
   }
   for (const auto& [group, tensors] : checkpoint.tensors) {
-    expect_name(path, group);
+    expect_dataset_name(path, group);
     file.group("/tensors/" + group);
     for (const auto& [name, tensor] : tensors) {
-      expect_name(path, name);
+      expect_dataset_name(path, name);
       file.write(text("/tensors/", group, "/", name), tensor);
     }
   }
@@ -153,23 +129,24 @@ Checkpoint read_checkpoint(const std::filesystem::path& path, const std::string&
   return Reader(path).read(job);
 }
 
-void expect_same_options(const std::filesystem::path& path, const Checkpoint& checkpoint,
-                         const std::map<std::string, std::string>& options) {
-  const auto value_in = [](const std::map<std::string, std::string>& from,
-                           const std::string& name) {
-    const auto found = from.find(name);
-    return found == from.end() || found->second.empty() ? std::string("none") : found->second;
-  };
-  std::map<std::string, std::string> all = options;
-  all.insert(checkpoint.options.begin(), checkpoint.options.end());
-  for (const auto& [name, value] : all) {
-    const std::string before = value_in(checkpoint.options, name);
-    const std::string now = value_in(options, name);
-    if (before == now) continue;
+void expect_same_known_options(const std::filesystem::path& path, const Checkpoint& checkpoint,
+                               const std::map<std::string, std::string>& known) {
+  const auto shown = [](const std::string& value) { return value.empty() ? "none" : value; };
+  for (const auto& [name, value] : known) {
+    const auto found = checkpoint.options.find(name);
+    const std::string before = shown(found == checkpoint.options.end() ? "" : found->second);
+    if (before == shown(value)) continue;
     fail_input(path.string(), ": the run of this checkpoint had ", printable(name), " ",
-               printable(before), ", this one has ", printable(now),
+               printable(before), ", this one has ", printable(shown(value)),
                ": resume it with what it began with");
   }
+}
+
+void expect_same_options(const std::filesystem::path& path, const Checkpoint& checkpoint,
+                         const std::map<std::string, std::string>& options) {
+  std::map<std::string, std::string> all = options;
+  for (const auto& [name, value] : checkpoint.options) all.try_emplace(name);
+  expect_same_known_options(path, checkpoint, all);
 }
 
 }  // namespace ptynet::io

@@ -37,5 +37,9 @@ Checkpoint read_checkpoint(const std::filesystem::path& path, const std::string&
 // this one, with both values.
 void expect_same_options(const std::filesystem::path& path, const Checkpoint& checkpoint,
                          const std::map<std::string, std::string>& options);
+// The same of the options known so far: others that the checkpoint has are not looked at. For what
+// is cheap to know, before the rest is.
+void expect_same_known_options(const std::filesystem::path& path, const Checkpoint& checkpoint,
+                               const std::map<std::string, std::string>& known);
 
 }  // namespace ptynet::io

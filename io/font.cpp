@@ -64,13 +64,19 @@ constexpr std::array<Sheet, 4> kSheets = {{
 
 static_assert(kOrder.size() == kPerSheet * kSheets.size());
 
+// The character whose glyph stands for an ASCII one: file names have capitals and underscores.
+char drawn_as(char character) {
+  if (character >= 'A' && character <= 'Z') return static_cast<char>(character - 'A' + 'a');
+  return character == '_' ? '-' : character;
+}
+
 // One char per character: the two-byte sequences of micro become kMicro, other ones kUnknown.
 std::string one_byte_each(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
     if (byte < 0x80) {
-      out += text[i];
+      out += drawn_as(text[i]);
     } else if (byte >= 0xC0) {  // the first byte of a sequence; the others are passed over
       const std::string_view two = text.substr(i, 2);
       out += two == "\u00b5" || two == "\u03bc" ? kMicro : kUnknown;

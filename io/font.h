@@ -14,7 +14,8 @@ struct GlyphPixel {
   int column;
 };
 
-// The dark pixels of a text (UTF-8), unscaled, first row 0. A character without a glyph is a box.
+// The dark pixels of a text (UTF-8), unscaled, first row 0. Capitals are drawn as small letters, an
+// underscore as a dash; another character without a glyph is a box.
 std::vector<GlyphPixel> text_pixels(std::string_view text);
 
 // Columns that a text takes, without the blank one at its end.

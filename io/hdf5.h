@@ -44,6 +44,8 @@ class Hdf5Dataset {
   const Hdf5Type& type() const { return type_; }
   // "scan.h5:/entry/data", for messages
   const std::string& where() const { return where_; }
+  // What holds numbers as they are stored. Throws Error (input) for a dataset of anything else.
+  DType array_type() const;
   // Extents of one stored chunk; empty when the dataset is not chunked.
   const std::vector<std::int64_t>& chunk() const { return chunk_; }
 
@@ -74,6 +76,9 @@ class Hdf5Dataset {
   Hdf5Type type_;
   std::string where_;
 };
+
+// Throws Error (input) for what cannot be the name of a dataset within a group.
+void expect_dataset_name(const std::filesystem::path& path, const std::string& name);
 
 // A file open for reading.
 class Hdf5Reader {

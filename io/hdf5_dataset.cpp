@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "io/bytes.h"
 #include "io/hdf5.h"
 #include "io/hdf5_handle.h"
 
@@ -103,6 +104,29 @@ Array Hdf5Dataset::read_block(DType type, const std::vector<std::int64_t>& start
   }
   read_into(out.data(), memory_type(type, names[0], names[1])->id(), start, count);
   return out;
+}
+
+DType Hdf5Dataset::array_type() const {
+  switch (type_.kind) {
+    case Hdf5Kind::kFloat:
+      return type_.bytes == 8 ? DType::kF64 : DType::kF32;
+    case Hdf5Kind::kComplex:
+      return DType::kC64;
+    case Hdf5Kind::kSigned:
+      return DType::kI32;
+    case Hdf5Kind::kUnsigned:
+      return type_.bytes == 1 ? DType::kU8 : type_.bytes == 2 ? DType::kU16 : DType::kU32;
+    case Hdf5Kind::kString:
+    case Hdf5Kind::kOther:
+      break;
+  }
+  fail_input(where_, ": expected a tensor of numbers, found ", to_string(type_));
+}
+
+void expect_dataset_name(const std::filesystem::path& path, const std::string& name) {
+  if (name.empty() || name == "." || name.find('/') != std::string::npos) {
+    fail_input(path.string(), ": a dataset cannot be named '", printable(name), "'");
+  }
 }
 
 Array Hdf5Dataset::read(DType type) const {

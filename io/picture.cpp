@@ -6,17 +6,16 @@
 #include <limits>
 #include <vector>
 
+#include "io/canvas.h"
 #include "io/font.h"
 #include "io/png.h"
 
 namespace ptynet::io {
 namespace {
 
-constexpr Rgb kPaper = {255, 255, 255};
-constexpr Rgb kInk = {38, 40, 46};
-constexpr Rgb kNeutral = {222, 226, 233};  // not measured
-constexpr std::int64_t kLeastSide = 512;   // of the map as drawn, px
-constexpr std::int64_t kMostSide = 2048;
+constexpr std::int64_t kLeastSide = 512;  // of a map as drawn, px
+constexpr std::int64_t kMostSide = 2048;  // of all maps of a row
+constexpr std::int64_t kLeastUnit = 2;    // size of a font pixel, px
 
 // A map of values with its size in the picture.
 struct Plane {
@@ -53,46 +52,6 @@ Plane shrunk(const Array& values, std::int64_t size) {
   return out;
 }
 
-class Canvas {
- public:
-  Canvas(std::int64_t rows, std::int64_t columns)
-      : picture_(Array::host({rows, columns, 3}, DType::kU8)), columns_(columns) {
-    fill(0, 0, rows, columns, kPaper);
-  }
-
-  void fill(std::int64_t row, std::int64_t column, std::int64_t rows, std::int64_t columns,
-            Rgb color) {
-    auto* pixels = picture_.data<std::uint8_t>();
-    for (std::int64_t r = row; r < row + rows; ++r) {
-      for (std::int64_t c = column; c < column + columns; ++c) {
-        std::uint8_t* pixel = pixels + (r * columns_ + c) * 3;
-        pixel[0] = color.red;
-        pixel[1] = color.green;
-        pixel[2] = color.blue;
-      }
-    }
-  }
-
-  void frame(std::int64_t row, std::int64_t column, std::int64_t rows, std::int64_t columns) {
-    fill(row - 1, column - 1, 1, columns + 2, kInk);
-    fill(row + rows, column - 1, 1, columns + 2, kInk);
-    fill(row, column - 1, rows, 1, kInk);
-    fill(row, column + columns, rows, 1, kInk);
-  }
-
-  void write(std::int64_t row, std::int64_t column, const std::string& text, std::int64_t scale) {
-    for (const GlyphPixel& pixel : text_pixels(text)) {
-      fill(row + pixel.row * scale, column + pixel.column * scale, scale, scale, kInk);
-    }
-  }
-
-  Array picture() const { return picture_; }
-
- private:
-  Array picture_;
-  std::int64_t columns_;
-};
-
 std::string number_label(double value, int digits) {
   char label[32];
   std::snprintf(label, sizeof(label), "%.*g", digits, value);
@@ -128,48 +87,87 @@ std::vector<Tick> ticks_of(const std::array<double, 2>& range, double clearance)
   return ticks;
 }
 
-// Where everything lies, in pixels of the picture; `unit` is the size of a font pixel.
+// Where everything lies, in pixels of the picture; `unit` is the size of a font pixel, `zoom` that
+// of a map's pixel, `pitch` the way from one map to the next.
 struct Layout {
-  std::int64_t unit, margin, text_height;
-  std::int64_t map_rows, map_columns;
+  std::int64_t unit, zoom, margin, text_height;
+  std::int64_t maps, map_row, map_rows, map_columns, pitch;
   std::int64_t bar_row, bar_column, bar_rows, bar_columns;
   std::int64_t rows, columns;
+
+  std::int64_t map_column(std::size_t k) const {
+    return margin + static_cast<std::int64_t>(k) * pitch;
+  }
 };
 
-Layout layout_of(const Plane& plane, std::int64_t zoom, const PictureOptions& options) {
+int widest_title(const std::vector<Panel>& panels) {
+  int widest = 0;
+  for (const Panel& panel : panels) widest = std::max(widest, text_width(panel.title));
+  return widest;
+}
+
+// As large as in a single map of the row's size, but no larger than the titles have room for.
+std::int64_t font_unit(const Layout& layout, int title_width) {
+  const auto longest =
+      static_cast<double>(std::max(layout.map_rows, layout.maps * layout.map_columns));
+  std::int64_t unit = std::lround(longest / 400);
+  if (title_width > 0) unit = std::min(unit, layout.map_columns / title_width);
+  return std::max(kLeastUnit, unit);
+}
+
+Layout layout_of(const Plane& plane, std::int64_t zoom, const std::vector<Panel>& panels,
+                 const PictureOptions& options) {
   Layout out{};
+  out.zoom = zoom;
+  out.maps = static_cast<std::int64_t>(panels.size());
   out.map_rows = plane.rows * zoom;
   out.map_columns = plane.columns * zoom;
-  const auto longest = static_cast<double>(std::max(out.map_rows, out.map_columns));
-  out.unit = std::max<std::int64_t>(2, std::lround(longest / 400));
+  const int title_width = widest_title(panels);
+  out.unit = font_unit(out, title_width);
   out.margin = 9 * out.unit;
   out.text_height = kGlyphBaseline * out.unit;
-  const std::int64_t label_rows = options.label.empty() ? 0 : out.text_height + 6 * out.unit;
-  out.bar_row = out.margin + label_rows;
-  out.bar_column = out.margin + out.map_columns + 12 * out.unit;
-  out.bar_rows = std::max(out.map_rows - label_rows, 60 * out.unit);
+  out.pitch = out.map_columns + 6 * out.unit;
+  const std::int64_t line = out.text_height + 6 * out.unit;
+  out.map_row = out.margin + (title_width > 0 ? line : 0);
+  out.bar_row = out.margin + (options.label.empty() ? 0 : line);
+  out.bar_column = out.map_column(panels.size() - 1) + out.map_columns + 12 * out.unit;
+  out.bar_rows = std::max(out.map_row + out.map_rows - out.bar_row, 60 * out.unit);
   out.bar_columns = 10 * out.unit;
   const std::int64_t widest_number = text_width("-0.00000") * out.unit;
   const std::int64_t beside = std::max<std::int64_t>(out.bar_columns + 5 * out.unit + widest_number,
                                                      text_width(options.label) * out.unit);
   out.columns = out.bar_column + beside + out.margin;
   const std::int64_t below = options.pixel_size_m ? 14 * out.unit : 0;
-  out.rows = std::max(out.margin + out.map_rows, out.bar_row + out.bar_rows) + below + out.margin;
+  out.rows = std::max(out.map_row + out.map_rows, out.bar_row + out.bar_rows) + below + out.margin;
   return out;
 }
 
-void draw_map(Canvas& canvas, const Layout& layout, const Plane& plane, std::int64_t zoom,
-              Colormap colormap, const std::array<double, 2>& range) {
+struct Colours {
+  Colormap colormap;
+  std::array<double, 2> range;
+
+  Rgb of(double value) const {
+    if (!std::isfinite(value)) return kNeutral;
+    return color_at(colormap, (value - range[0]) / (range[1] - range[0]));
+  }
+};
+
+void draw_map(Canvas& canvas, const Layout& layout, std::int64_t column, const Plane& plane,
+              const Colours& colours) {
+  const std::int64_t zoom = layout.zoom;
   for (std::int64_t r = 0; r < plane.rows; ++r) {
     for (std::int64_t c = 0; c < plane.columns; ++c) {
-      const double value = static_cast<double>(plane.at(r, c));
-      const Rgb color = std::isfinite(value)
-                            ? color_at(colormap, (value - range[0]) / (range[1] - range[0]))
-                            : kNeutral;
-      canvas.fill(layout.margin + r * zoom, layout.margin + c * zoom, zoom, zoom, color);
+      canvas.fill(layout.map_row + r * zoom, column + c * zoom, zoom, zoom,
+                  colours.of(static_cast<double>(plane.at(r, c))));
     }
   }
-  canvas.frame(layout.margin, layout.margin, layout.map_rows, layout.map_columns);
+  canvas.frame(layout.map_row, column, layout.map_rows, layout.map_columns);
+}
+
+// As much of it as there is room for above a map.
+void draw_title(Canvas& canvas, const Layout& layout, std::int64_t column, std::string title) {
+  while (text_width(title) * layout.unit > layout.map_columns) title.pop_back();
+  canvas.write(layout.margin, column, title, layout.unit);
 }
 
 void draw_bar(Canvas& canvas, const Layout& layout, const PictureOptions& options,
@@ -201,6 +199,32 @@ void draw_scale(Canvas& canvas, const Layout& layout, double width_m) {
   const std::int64_t thickness = 2 * layout.unit;
   canvas.fill(row + (layout.text_height - thickness) / 2, layout.margin, thickness, columns, kInk);
   canvas.write(row, layout.margin + columns + 5 * layout.unit, length_label(length_m), layout.unit);
+}
+
+void check_panels(const std::vector<Panel>& panels) {
+  if (panels.empty()) fail_input("expected maps f32[rows, columns] to draw, found none");
+  for (const auto& [values, title] : panels) {
+    if (values.empty() || values.shape().rank() != 2 || values.dtype() != DType::kF32 ||
+        values.elements() == 0) {
+      fail_input("expected a map f32[rows, columns] to draw, found ", describe(values));
+    }
+    if (values.shape() != panels.front().values.shape()) {
+      fail_input("expected maps of one shape to draw side by side, found ",
+                 to_string(panels.front().values.shape()), " and ", to_string(values.shape()));
+    }
+  }
+}
+
+void check_options(const std::array<double, 2>& range, const PictureOptions& options) {
+  if (!(range[0] < range[1]) || !std::isfinite(range[1] - range[0])) {
+    fail_input("expected a range of values to draw, found ", range[0], " to ", range[1]);
+  }
+  if (!options.pixel_size_m) return;
+  for (const double size_m : *options.pixel_size_m) {
+    if (!(size_m > 0) || !std::isfinite(size_m)) {
+      fail_input("expected a positive pixel size to draw a scale bar, found ", size_m, " m");
+    }
+  }
 }
 
 // The map with NaN where no patch gave anything.
@@ -248,31 +272,46 @@ std::string length_label(double length_m) {
   return text(number_label(length_m / unit->metres, 4), " ", unit->name);
 }
 
-Array render_picture(const Array& values, const PictureOptions& options) {
-  if (values.empty() || values.shape().rank() != 2 || values.dtype() != DType::kF32 ||
-      values.elements() == 0) {
-    fail_input("expected a map f32[rows, columns] to draw, found ", describe(values));
-  }
-  const std::array<double, 2> range = options.range.value_or(robust_range(values));
-  if (!(range[0] < range[1]) || !std::isfinite(range[1] - range[0])) {
-    fail_input("expected a range of values to draw, found ", range[0], " to ", range[1]);
-  }
-  if (options.pixel_size_m) {
-    for (const double size_m : *options.pixel_size_m) {
-      if (!(size_m > 0) || !std::isfinite(size_m)) {
-        fail_input("expected a positive pixel size to draw a scale bar, found ", size_m, " m");
-      }
-    }
-  }
-  const std::int64_t longest = std::max(values.shape()[0], values.shape()[1]);
-  const Plane plane = shrunk(values, (longest + kMostSide - 1) / kMostSide);
-  const std::int64_t zoom = std::max<std::int64_t>(1, (kLeastSide + longest - 1) / longest);
-  const Layout layout = layout_of(plane, zoom, options);
+Array render_row(const std::vector<Panel>& panels, const PictureOptions& options) {
+  check_panels(panels);
+  const Array& first = panels.front().values;
+  const std::array<double, 2> range = options.range.value_or(robust_range(first));
+  check_options(range, options);
+  const std::int64_t longest = std::max(first.shape()[0], first.shape()[1]);
+  const std::int64_t together = longest * static_cast<std::int64_t>(panels.size());
+  const std::int64_t block = (together + kMostSide - 1) / kMostSide;
+  const std::int64_t zoom = block > 1 ? 1 : (kLeastSide + longest - 1) / longest;
+  std::vector<Plane> planes;
+  for (const Panel& panel : panels) planes.push_back(shrunk(panel.values, block));
+  const Layout layout = layout_of(planes.front(), zoom, panels, options);
   Canvas canvas(layout.rows, layout.columns);
-  draw_map(canvas, layout, plane, zoom, options.colormap, range);
+  for (std::size_t k = 0; k < panels.size(); ++k) {
+    const std::int64_t column = layout.map_column(k);
+    draw_map(canvas, layout, column, planes[k], {options.colormap, range});
+    draw_title(canvas, layout, column, panels[k].title);
+  }
   draw_bar(canvas, layout, options, range);
   if (options.pixel_size_m) {
-    draw_scale(canvas, layout, (*options.pixel_size_m)[1] * static_cast<double>(values.shape()[1]));
+    draw_scale(canvas, layout, (*options.pixel_size_m)[1] * static_cast<double>(first.shape()[1]));
+  }
+  return canvas.picture();
+}
+
+Array render_picture(const Array& values, const PictureOptions& options) {
+  return render_row({{values, ""}}, options);
+}
+
+Array stacked(const std::vector<Array>& pictures) {
+  std::int64_t rows = 0, columns = 0;
+  for (const Array& picture : pictures) {
+    rows += picture.shape()[0];
+    columns = std::max(columns, picture.shape()[1]);
+  }
+  Canvas canvas(rows, columns);
+  std::int64_t row = 0;
+  for (const Array& picture : pictures) {
+    canvas.paste(row, 0, picture);
+    row += picture.shape()[0];
   }
   return canvas.picture();
 }

@@ -1,4 +1,4 @@
-// Pictures of a reconstruction for people: a map in colours with a colour bar and a scale bar.
+// Pictures of a reconstruction for people: maps in colours with a colour bar and a scale bar.
 #pragma once
 
 #include <array>
@@ -32,6 +32,20 @@ struct PictureOptions {
 // 512 pixels are enlarged by a whole factor, those of over 2048 averaged over square blocks.
 // Throws Error (input) for other arrays, an empty range or a pixel size that is not positive.
 Array render_picture(const Array& values, const PictureOptions& options);
+
+struct Panel {
+  Array values;       // f32 [rows, columns]
+  std::string title;  // above the map, as much of it as there is room for; or empty
+};
+
+// Maps of one shape side by side, drawn alike, with one colour bar and one scale bar. Without a
+// range in the options it is that of the first map. Maps are averaged when all of them together
+// would be over 2048 pixels long. Throws Error (input) as render_picture(), and for no maps and
+// maps of several shapes.
+Array render_row(const std::vector<Panel>& panels, const PictureOptions& options);
+
+// One picture u8 [rows, columns, 3] below the other, with left edges in line.
+Array stacked(const std::vector<Array>& pictures);
 
 // The two percentiles of the finite values that the colour bar begins and ends with; widened by
 // 0.5 either way when they are the same; 0 and 1 when no value is finite.

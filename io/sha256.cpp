@@ -47,6 +47,12 @@ std::string sha256(Bytes bytes) {
   return digest.hex();
 }
 
+std::string sha256_of(const Array& array) {
+  return sha256({static_cast<const std::byte*>(array.data()), array.bytes()});
+}
+
+std::string sha256_of(std::string_view text) { return sha256(std::as_bytes(std::span(text))); }
+
 std::string sha256_of_file(const std::filesystem::path& path) {
   const std::unique_ptr<ByteSource> source = open_file(path);
   Digest digest;

@@ -27,24 +27,6 @@ constexpr const char* kFormatName = "ptynet-weights";
 // A dataset claims no more than this many times the length of its file (files may be compressed).
 constexpr std::int64_t kMaxGrowth = 64;
 
-DType tensor_type(const Hdf5Dataset& dataset) {
-  const Hdf5Type& type = dataset.type();
-  switch (type.kind) {
-    case Hdf5Kind::kFloat:
-      return DType::kF32;
-    case Hdf5Kind::kComplex:
-      return DType::kC64;
-    case Hdf5Kind::kSigned:
-      return DType::kI32;
-    case Hdf5Kind::kUnsigned:
-      return type.bytes == 1 ? DType::kU8 : type.bytes == 2 ? DType::kU16 : DType::kU32;
-    case Hdf5Kind::kString:
-    case Hdf5Kind::kOther:
-      break;
-  }
-  fail_input(dataset.where(), ": expected a tensor of numbers, found ", to_string(type));
-}
-
 class NativeReader {
  public:
   explicit NativeReader(const std::filesystem::path& path)
@@ -59,7 +41,8 @@ class NativeReader {
     out.architecture_json = file_.string_attribute("/", "architecture").value_or("");
     for (const std::string& tensor : file_.list("/weights")) {
       const Hdf5Dataset dataset = file_.dataset("/weights/" + tensor);
-      out.tensors.emplace(tensor, bounded(dataset, tensor_type(dataset)));
+      const DType type = dataset.array_type();
+      out.tensors.emplace(tensor, bounded(dataset, type == DType::kF64 ? DType::kF32 : type));
     }
     if (out.tensors.empty()) fail_input(name_, ": expected tensors in /weights, found none");
     out.trained_for = training_record();
@@ -168,11 +151,7 @@ WeightFile read_weights(const std::filesystem::path& path) {
 }
 
 void write_weights(const std::filesystem::path& path, const WeightFile& weights) {
-  for (const auto& [name, tensor] : weights.tensors) {
-    if (name.empty() || name == "." || name.find('/') != std::string::npos) {
-      fail_input(path.string(), ": a tensor cannot be named '", printable(name), "'");
-    }
-  }
+  for (const auto& [name, tensor] : weights.tensors) expect_dataset_name(path, name);
   check_finite(weights.tensors, path.string());
   Hdf5Writer file(path);
   file.attribute("/", "format", kFormatName);
@@ -212,7 +191,7 @@ void write_weights(const std::filesystem::path& path, const WeightFile& weights)
 
 std::string sha256_of_probe(const Array& probe) {
   if (probe.dtype() != DType::kC64) fail_runtime("expected a c64 probe, found ", describe(probe));
-  return sha256({static_cast<const std::byte*>(probe.data()), probe.bytes()});
+  return sha256_of(probe);
 }
 
 }  // namespace ptynet::io

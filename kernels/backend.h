@@ -152,8 +152,6 @@ class Backend {
   virtual std::unique_ptr<Event> event() = 0;  // after all work so far
   virtual double seconds_between(const Event& from, const Event& to) = 0;
   virtual void copy(const Array& from, Array& to) = 0;  // between host and device, or within
-  // Scratch bytes this convolution would need besides its operands.
-  virtual std::size_t conv2d_workspace(const Array& x, const Array& w, const ConvOptions& o) = 0;
   // y[i] = low + (high - low) * uniform(i) of CounterRandom(seed, stream); f32.
   virtual void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                               Array& y) = 0;

@@ -86,9 +86,6 @@ class CheckBackend final : public Backend {
     return tested_->seconds_between(from, to);
   }
   void copy(const Array& from, Array& to) override { tested_->copy(from, to); }
-  std::size_t conv2d_workspace(const Array& x, const Array& w, const ConvOptions& o) override {
-    return tested_->conv2d_workspace(x, w, o);
-  }
   void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                       Array& y) override {
     both("random_uniform", {y},

@@ -1,6 +1,8 @@
 // The one exception of the project, and how messages are put together.
 #pragma once
 
+#include <array>
+#include <charconv>
 #include <sstream>
 #include <stdexcept>
 #include <string>
@@ -28,6 +30,12 @@ std::string text(const Parts&... parts) {
   std::ostringstream out;
   (out << ... << parts);
   return out.str();
+}
+
+// The fewest digits that read back as the same number.
+inline std::string shortest(double value) {
+  std::array<char, 32> buffer{};
+  return {buffer.data(), std::to_chars(buffer.data(), buffer.data() + buffer.size(), value).ptr};
 }
 
 template <typename... Parts>

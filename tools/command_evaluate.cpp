@@ -1,10 +1,11 @@
-// ptynet evaluate: a result beside the truth it was simulated from.
+// ptynet evaluate: results beside the truth they were simulated from.
 #include <limits>
 #include <memory>
 
 #include "engine/evaluate.h"
 #include "tools/commands.h"
 #include "tools/options.h"
+#include "tools/progress.h"
 #include "tools/report.h"
 
 namespace ptynet::tools {
@@ -12,9 +13,10 @@ namespace ptynet::tools {
 namespace {
 
 struct Arguments {
-  std::string result;
+  std::vector<std::string> results;
   std::string truth_amplitude;
   std::string truth_phase;
+  std::string png;
   EvaluateRequest request;
   std::optional<Convention> convention;
   bool json = false;
@@ -22,14 +24,19 @@ struct Arguments {
 
 void run(Arguments& arguments) {
   EvaluateRequest& request = arguments.request;
-  request.result = arguments.result;
+  request.result = arguments.results.front();
+  request.beside.assign(arguments.results.begin() + 1, arguments.results.end());
+  request.png = arguments.png;
   request.truth_amplitude = io::parse_dataset_name(arguments.truth_amplitude);
   request.truth_phase = io::parse_dataset_name(arguments.truth_phase);
-  const Evaluation found = evaluate(request);
+  const std::vector<Evaluation> found = evaluate_all(request);
   std::string out =
       arguments.json ? to_json(found, arguments.convention) : to_text(found, arguments.convention);
   if (!out.ends_with('\n')) out += '\n';
   print_output(out);
+  if (!arguments.png.empty()) {
+    Console(false).log("wrote " + (request.png / "comparison.png").string());
+  }
 }
 
 }  // namespace
@@ -37,8 +44,11 @@ void run(Arguments& arguments) {
 void add_evaluate(CLI::App& program) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App& command = *program.add_subcommand(
-      "evaluate", "Judges a result against the object it was simulated from.");
-  add_text(command, {"RESULT.h5", "", "a result of `ptynet reconstruct`"}, arguments->result)
+      "evaluate", "Judges results against the object they were simulated from.");
+  add_texts(command,
+            {"RESULT.h5...", "",
+             "a result of `ptynet reconstruct`, or several, each with its score on every line"},
+            arguments->results)
       ->required();
   add_text(command,
            {"--truth-amplitude", "FILE",
@@ -69,6 +79,8 @@ void add_evaluate(CLI::App& program) {
        {"standard", Convention::kStandard},
        {"physical", Convention::kPhysical}},
       [arguments](const Convention& convention) { arguments->convention = convention; });
+  add_text(command, {"--png", "DIR", "also write a picture there: all results beside the truth"},
+           arguments->png);
   command.add_flag("--json", arguments->json, "print JSON on stdout");
   command.callback([arguments] { run(*arguments); });
 }

@@ -54,18 +54,10 @@ void add_objective(CLI::App& command, FinetuneOptions& job) {
        {"amplitude", IntensityLoss::kAmplitude},
        {"poisson", IntensityLoss::kPoisson}},
       [&job](const IntensityLoss& loss) { job.loss = loss; });
-  add_parsed(command,
-             {"--freeze", "PATTERN,...",
-              "leave parameters of these names as they are; * and ? stand for any letters"},
-             "patterns separated by commas, such as encoder.*,*.bias",
-             [&job](const std::string& found) {
-               std::istringstream parts(found);
-               for (std::string part; std::getline(parts, part, ',');) {
-                 if (part.empty()) return false;
-                 job.freeze.push_back(part);
-               }
-               return !job.freeze.empty() && found.back() != ',';
-             });
+  add_list(command,
+           {"--freeze", "PATTERN,...",
+            "leave parameters of these names as they are; * and ? stand for any letters"},
+           "patterns separated by commas, such as encoder.*,*.bias", job.freeze);
   add_not_negative(command,
                    {"--consistency", "WEIGHT",
                     "add WEIGHT times the mean |patch - stitched object there|^2, and divide the "
@@ -111,13 +103,10 @@ void add_probe_options(CLI::App& command, FinetuneOptions& job) {
         }
         return true;
       });
-  add_parsed(command,
-             {"--update-probe", "EPOCH",
-              "refine the probe too from this epoch on, counted from 0, with its power kept"},
-             "a whole number of 0 or more", [&job](const std::string& found) {
-               job.update_probe = parse_integer(found);
-               return job.update_probe && *job.update_probe >= 0;
-             });
+  add_integer(command,
+              {"--update-probe", "EPOCH",
+               "refine the probe too from this epoch on, counted from 0, with its power kept"},
+              {0, kNoLimit}, job.update_probe);
 }
 
 void add_validation(CLI::App& command, FinetuneOptions& job) {
@@ -130,12 +119,9 @@ void add_validation(CLI::App& command, FinetuneOptions& job) {
                job.validate = number.value_or(-1);
                return job.validate >= 0 && job.validate <= 0.5;
              });
-  add_parsed(command,
-             {"--patience", "EPOCHS", "stop after so many epochs without a better validation R"},
-             "a whole number of 1 or more", [&job](const std::string& found) {
-               job.patience = parse_integer(found);
-               return job.patience && *job.patience >= 1;
-             });
+  add_integer(command,
+              {"--patience", "EPOCHS", "stop after so many epochs without a better validation R"},
+              {1, kNoLimit}, job.patience);
   command.add_flag("--shuffle", job.shuffle,
                    "batches of frames drawn anew every epoch, by --seed, instead of in scan order");
 }
@@ -241,11 +227,7 @@ void run(Arguments& arguments) {
   Console console(arguments.quiet);
   EpochLines lines(console);
   job.progress = [&lines](const FinetuneProgress& p) { lines.show(p); };
-  job.stage = [&console](const std::string& stage, std::int64_t done, std::int64_t total) {
-    console.progress(stage, done, total);
-  };
-  job.log = [&console](const std::string& line) { console.log(line); };
-  job.warning = [&console](const std::string& line) { console.warning(line); };
+  console.listen_to(job.stage, job.log, job.warning);
   job.stop_on_signals = true;
   const FinetuneSummary summary = finetune(job);
   log_summary(console, summary);
@@ -260,26 +242,8 @@ void add_finetune(CLI::App& program, const std::string& command_line) {
   job.command_line = command_line;
   CLI::App& command = *program.add_subcommand(
       "finetune", "Adapt a pretrained network to one scan by its measured diffraction.");
-  add_text(command,
-           {"SCAN", "",
-            "the scan: CXI, NXcxi_ptycho, .ptyd, HXN, EIGER master, ptychodus, PtychoNN "
-            "and tike .npz, .npy, or other HDF5 with --data; its frames are held in memory"},
-           job.scan.path)
-      ->required();
-  add_text(command, {"--weights", "FILE", "ptynet's .h5, .pth, .ckpt or .safetensors"}, job.weights)
-      ->required();
-  add_text(command,
-           {"--architecture", "NAME|FILE.json",
-            "built-in network or a file; `ptynet info --architectures` lists them (default: the "
-            "weight file's own)"},
-           job.architecture);
-  add_choice<std::string>(
-      command,
-      {"--input-rule", "",
-       "how counts enter the network: root over frame maximum, counts, root over scan maximum "
-       "(default: the architecture's)"},
-      {{"ptynet", "ptynet"}, {"ptychonn", "ptychonn"}, {"hxn", "hxn"}},
-      [&job](const std::string& name) { job.input_rule = name; });
+  add_scan_and_network(command, "; its frames are held in memory",
+                       {job.scan.path, job.weights, job.architecture, job.input_rule});
   add_output(command, job);
   add_objective(command, job);
   arguments->training.add_to(command);

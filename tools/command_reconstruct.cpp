@@ -99,11 +99,7 @@ void run(Arguments& arguments) {
   job.precision = arguments.device.precision;
   job.threads = arguments.device.threads;
   Console console(arguments.quiet);
-  job.progress = [&console](const std::string& stage, std::int64_t done, std::int64_t total) {
-    console.progress(stage, done, total);
-  };
-  job.log = [&console](const std::string& line) { console.log(line); };
-  job.warning = [&console](const std::string& line) { console.warning(line); };
+  console.listen_to(job.progress, job.log, job.warning);
   const ReconstructSummary summary = reconstruct(job);
   log_summary(console, summary);
   if (arguments.json) print_output(render(report_of(summary), true));
@@ -117,26 +113,7 @@ void add_reconstruct(CLI::App& program, const std::string& command_line) {
   job.command_line = command_line;
   CLI::App& command = *program.add_subcommand(
       "reconstruct", "From a scan file and pretrained weights to the stitched object.");
-  add_text(command,
-           {"SCAN", "",
-            "the scan: CXI, NXcxi_ptycho, .ptyd, HXN, EIGER master, ptychodus, PtychoNN "
-            "and tike .npz, .npy, or other HDF5 with --data"},
-           job.scan.path)
-      ->required();
-  add_text(command, {"--weights", "FILE", "ptynet's .h5, .pth, .ckpt or .safetensors"}, job.weights)
-      ->required();
-  add_text(command,
-           {"--architecture", "NAME|FILE.json",
-            "built-in network or a file; `ptynet info --architectures` lists them (default: the "
-            "weight file's own)"},
-           job.architecture);
-  add_choice<std::string>(
-      command,
-      {"--input-rule", "",
-       "how counts enter the network: root over frame maximum, counts, root over scan maximum "
-       "(default: the architecture's)"},
-      {{"ptynet", "ptynet"}, {"ptychonn", "ptychonn"}, {"hxn", "hxn"}},
-      [&job](const std::string& name) { job.input_rule = name; });
+  add_scan_and_network(command, "", {job.scan.path, job.weights, job.architecture, job.input_rule});
   add_output(command, job);
   add_stitching(command, job);
   arguments->device.add_to(command);

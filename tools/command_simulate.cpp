@@ -162,11 +162,7 @@ void run(Arguments& arguments) {
   job.pattern = arguments.pattern.value_or(job.pattern);
   job.overlap_of = arguments.overlap_of.value_or(job.overlap_of);
   Console console(arguments.quiet);
-  job.progress = [&console](const std::string& stage, std::int64_t done, std::int64_t total) {
-    console.progress(stage, done, total);
-  };
-  job.log = [&console](const std::string& line) { console.log(line); };
-  job.warning = [&console](const std::string& line) { console.warning(line); };
+  console.listen_to(job.progress, job.log, job.warning);
   const SimulateSummary summary = simulate(job);
   log_summary(console, summary);
   if (arguments.json) print_output(render(report_of(summary), true));

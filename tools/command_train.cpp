@@ -1,5 +1,6 @@
 // ptynet train: weights from simulated diffraction.
-#include <limits>
+#include <algorithm>
+#include <iterator>
 #include <memory>
 
 #include "engine/interrupt.h"
@@ -14,8 +15,9 @@ namespace ptynet::tools {
 
 namespace {
 
-constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max() / 2;
+constexpr auto kMost = static_cast<std::int64_t>(kMostTrainingBatches);
 constexpr const char* kUsualOutput = "weights.h5";
+constexpr const char* kScanGroup = "Training from files";
 
 struct Arguments {
   TrainOptions job;
@@ -23,7 +25,11 @@ struct Arguments {
   ProbeArguments probe;
   TrainingArguments training;
   CheckpointArguments checkpoint;
+  std::optional<std::int64_t> patterns;
   std::optional<std::int64_t> epochs;
+  std::vector<std::string> scans;
+  std::vector<std::string> truths;
+  std::vector<const CLI::Option*> of_simulation;  // that mean nothing to scans
   bool quiet = false;
   bool json = false;
 };
@@ -41,8 +47,9 @@ bool take_noise(const std::string& found, PatternRecipe& recipe) {
   return recipe.photons && (*recipe.photons)[0] > 0;
 }
 
-void add_patterns(CLI::App& command, Arguments& arguments) {
+void add_simulation(CLI::App& command, Arguments& arguments) {
   PatternRecipe& recipe = arguments.job.recipe;
+  const auto others = static_cast<std::ptrdiff_t>(command.get_options().size());
   arguments.objects.add_to(command);
   add_text(command,
            {"--images", "DIR",
@@ -58,19 +65,38 @@ void add_patterns(CLI::App& command, Arguments& arguments) {
               "pattern when there are two (default none)"},
              "none, poisson, poisson:PHOTONS or poisson:LOW:HIGH such as poisson:1e6",
              [&recipe](const std::string& found) { return take_noise(found, recipe); });
+  const std::vector<CLI::Option*> all = command.get_options();
+  std::copy_if(all.begin() + others, all.end(), std::back_inserter(arguments.of_simulation),
+               [](const CLI::Option* option) {
+                 return option->get_name() != "--probe" && option->get_name() != "--probe-norm";
+               });
+}
+
+void add_scans(CLI::App& command, Arguments& arguments) {
+  add_list(command,
+           {"--scans", "SCAN,...",
+            "frames of scans with positions, in the place of simulated ones; held in memory"},
+           "files separated by commas", arguments.scans)
+      ->group(kScanGroup);
+  add_list(command,
+           {"--truth", "TRUTH.h5,...",
+            "what they show, in the same order: the --truth of `ptynet simulate`, or results of "
+            "reconstructions"},
+           "files separated by commas", arguments.truths)
+      ->group(kScanGroup);
 }
 
 void add_length(CLI::App& command, Arguments& arguments) {
   TrainOptions& job = arguments.job;
-  add_integer(command, {"--patterns", "N", "of an epoch; none ever comes twice"}, {1, kNoLimit},
-              job.epoch.patterns);
-  add_parsed(command,
-             {"--epochs", "N",
-              text("0: only measure --from on the held-out patterns (default ", job.epochs, ")")},
-             "a whole number of 0 or more", [&arguments](const std::string& found) {
-               arguments.epochs = parse_integer(found);
-               return arguments.epochs && *arguments.epochs >= 0 && *arguments.epochs < kNoLimit;
-             });
+  add_integer(command,
+              {"--patterns", "N",
+               text("of an epoch; simulated ones never come twice (default ", job.epoch.patterns,
+                    ", of --scans all that are trained with)")},
+              {1, kMost}, arguments.patterns);
+  add_integer(command,
+              {"--epochs", "N",
+               text("0: only measure --from on the held-out patterns (default ", job.epochs, ")")},
+              {0, kMost}, arguments.epochs);
   add_positive(command,
                {"--minutes", "M",
                 "train for this long instead; the schedules step and cosine then go by the clock, "
@@ -88,7 +114,9 @@ void add_length(CLI::App& command, Arguments& arguments) {
                           [&job](const PatchWeight& found) { job.weight = found; });
   add_integer(
       command,
-      {"--held-out", "N", "patterns to judge by, the same for every run with such patterns"},
+      {"--held-out", "N",
+       "patterns to judge by, the same for every run with such patterns: of --scans their last "
+       "frames (default 256, of --scans at most a tenth)"},
       {0, 65536}, job.held_out);
 }
 
@@ -134,8 +162,26 @@ void log_summary(Console& console, const TrainSummary& s) {
   if (!s.output.empty()) console.log("wrote " + s.output);
 }
 
+void take_scans(Arguments& arguments) {
+  const std::vector<std::string>& scans = arguments.scans;
+  const std::vector<std::string>& truths = arguments.truths;
+  if (scans.size() != truths.size()) {
+    fail_input("--scans and --truth belong together, a truth for every scan, found ", scans.size(),
+               " and ", truths.size());
+  }
+  TrainOptions& job = arguments.job;
+  for (std::size_t k = 0; k < scans.size(); ++k) job.scans.push_back({scans[k], truths[k]});
+  job.epoch.patterns = arguments.patterns.value_or(scans.empty() ? job.epoch.patterns : 0);
+  for (const CLI::Option* option : arguments.of_simulation) {
+    if (scans.empty() || option->count() == 0) continue;
+    fail_input(option->get_name(), " says how patterns are simulated, and --scans takes them from ",
+               "files: give one of them");
+  }
+}
+
 void fill(Arguments& arguments) {
   TrainOptions& job = arguments.job;
+  take_scans(arguments);
   if (!job.recipe.images.empty()) arguments.objects.expect_none_of_procedural("--images", false);
   if (arguments.probe.source.photons && job.recipe.photons) {
     fail_input("--photons and --noise poisson:PHOTONS exclude each other: give one of them");
@@ -169,11 +215,7 @@ void run(Arguments& arguments) {
   fill(arguments);
   TrainOptions& job = arguments.job;
   Console console(arguments.quiet);
-  job.progress = [&console](const std::string& stage, std::int64_t done, std::int64_t total) {
-    console.progress(stage, done, total);
-  };
-  job.tell = [&console](const std::string& line) { console.log(line); };
-  job.warning = [&console](const std::string& line) { console.warning(line); };
+  console.listen_to(job.progress, job.tell, job.warning);
   job.stop = [] { return InterruptGuard::requested(); };
   const InterruptGuard guard;
   const TrainSummary summary = train(job);
@@ -206,7 +248,8 @@ void add_train(CLI::App& program) {
            job.output);
   add_length(command, *arguments);
   arguments->training.add_to(command);
-  add_patterns(command, *arguments);
+  add_simulation(command, *arguments);
+  add_scans(command, *arguments);
   add_device_and_threads(command, job.device, job.threads);
   add_integer(command, {"--pattern-threads", "N", "threads that simulate; 0: as many as --threads"},
               {0, 4096}, job.pattern_threads);

@@ -1,8 +1,10 @@
 #include "tools/options.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <sstream>
 
 namespace ptynet::tools {
 
@@ -14,6 +16,34 @@ std::optional<T> parse_all(std::string_view text) {
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (problem != std::errc{} || end != text.data() + text.size()) return std::nullopt;
   return value;
+}
+
+template <typename T>
+OptionText with_default(const OptionText& what, const T& value) {
+  return {what.name, what.form, text(what.description, " (default ", value, ")")};
+}
+
+CLI::Option* add_number(CLI::App& command, const OptionText& what, IntegerRange range,
+                        const std::function<void(std::int64_t)>& take) {
+  const bool open = range.high == std::numeric_limits<std::int64_t>::max();
+  const std::string expected = open ? text("a whole number of ", range.low, " or more")
+                                    : text("a whole number from ", range.low, " to ", range.high);
+  return add_parsed(command, what, expected, [range, take](const std::string& found) {
+    const auto number = parse_integer(found);
+    if (!number || *number < range.low || *number > range.high) return false;
+    take(*number);
+    return true;
+  });
+}
+
+CLI::Option* add_above_zero(CLI::App& command, const OptionText& what,
+                            const std::function<void(double)>& take) {
+  return add_parsed(command, what, "a number above 0", [take](const std::string& found) {
+    const auto number = parse_number(found);
+    if (!number || !(*number > 0)) return false;
+    take(*number);
+    return true;
+  });
 }
 
 }  // namespace
@@ -70,39 +100,53 @@ CLI::Option* add_text(CLI::App& command, const OptionText& what, std::string& va
   });
 }
 
+CLI::Option* add_texts(CLI::App& command, const OptionText& what,
+                       std::vector<std::string>& values) {
+  const auto take = [name = what.name, &values](const std::vector<std::string>& found) {
+    if (std::find(found.begin(), found.end(), "") != found.end()) {
+      fail_input(name, " expects values that are not empty, found ''");
+    }
+    values = found;
+  };
+  return command.add_option_function<std::vector<std::string>>(what.name, take, what.description)
+      ->type_name(what.form);
+}
+
 CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange range,
                          std::int64_t& value) {
-  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
-  const bool open = range.high == std::numeric_limits<std::int64_t>::max();
-  const std::string expected = open ? text("a whole number of ", range.low, " or more")
-                                    : text("a whole number from ", range.low, " to ", range.high);
-  return add_parsed(command, complete, expected, [range, &value](const std::string& found) {
-    const auto number = parse_integer(found);
-    if (!number || *number < range.low || *number > range.high) return false;
-    value = *number;
-    return true;
-  });
+  return add_number(command, with_default(what, value), range,
+                    [&value](std::int64_t found) { value = found; });
 }
 
 CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange range,
                          int& value) {
-  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
-  const std::string expected = text("a whole number from ", range.low, " to ", range.high);
-  return add_parsed(command, complete, expected, [range, &value](const std::string& found) {
-    const auto number = parse_integer(found);
-    if (!number || *number < range.low || *number > range.high) return false;
-    value = static_cast<int>(*number);
-    return true;
+  return add_number(command, with_default(what, value), range,
+                    [&value](std::int64_t found) { value = static_cast<int>(found); });
+}
+
+CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange range,
+                         std::optional<std::int64_t>& value) {
+  return add_number(command, what, range, [&value](std::int64_t found) { value = found; });
+}
+
+CLI::Option* add_list(CLI::App& command, const OptionText& what, const std::string& expected,
+                      std::vector<std::string>& values) {
+  return add_parsed(command, what, expected, [&values](const std::string& found) {
+    values.clear();
+    std::istringstream parts(found);
+    for (std::string part; std::getline(parts, part, ',');) values.push_back(part);
+    return !found.empty() && found.back() != ',' &&
+           std::find(values.begin(), values.end(), "") == values.end();
   });
 }
 
 CLI::Option* add_positive(CLI::App& command, const OptionText& what, std::optional<double>& value) {
-  return add_parsed(command, what, "a number above 0", [&value](const std::string& found) {
-    const auto number = parse_number(found);
-    if (!number || !(*number > 0)) return false;
-    value = number;
-    return true;
-  });
+  return add_above_zero(command, what, [&value](double found) { value = found; });
+}
+
+CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& value) {
+  return add_above_zero(command, with_default(what, value),
+                        [&value](double found) { value = found; });
 }
 
 void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads) {
@@ -122,13 +166,13 @@ void add_device_and_threads(CLI::App& command, std::optional<Device>& device, in
 }
 
 CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value) {
-  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
-  return add_parsed(command, complete, "a number of 0 or more", [&value](const std::string& found) {
-    const auto number = parse_number(found);
-    if (!number || *number < 0) return false;
-    value = *number;
-    return true;
-  });
+  return add_parsed(command, with_default(what, value), "a number of 0 or more",
+                    [&value](const std::string& found) {
+                      const auto number = parse_number(found);
+                      if (!number || *number < 0) return false;
+                      value = *number;
+                      return true;
+                    });
 }
 
 void DeviceArguments::add_to(CLI::App& command) {

@@ -28,6 +28,8 @@ CLI::Option* add_parsed(CLI::App& command, const OptionText& what, const std::st
                         const std::function<bool(const std::string&)>& take);
 
 CLI::Option* add_text(CLI::App& command, const OptionText& what, std::string& value);
+// One or more, none of them empty; for the positional arguments of a command.
+CLI::Option* add_texts(CLI::App& command, const OptionText& what, std::vector<std::string>& values);
 
 struct IntegerRange {
   std::int64_t low;
@@ -37,9 +39,13 @@ struct IntegerRange {
 CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange range,
                          std::int64_t& value);
 CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange range, int& value);
+// One without a default; the description says what comes without it.
+CLI::Option* add_integer(CLI::App& command, const OptionText& what, IntegerRange range,
+                         std::optional<std::int64_t>& value);
 
-// A finite number above 0.
+// A finite number above 0; the value it has when added is the default, where it has one.
 CLI::Option* add_positive(CLI::App& command, const OptionText& what, std::optional<double>& value);
+CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& value);
 
 // A finite number of 0 or more; the value it has when added is the default.
 CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value);
@@ -76,6 +82,10 @@ struct DeviceArguments {
 
   void add_to(CLI::App& command);
 };
+
+// "A,B,..." of texts that are not empty.
+CLI::Option* add_list(CLI::App& command, const OptionText& what, const std::string& expected,
+                      std::vector<std::string>& values);
 
 // Whole texts only, no sign but '-', no spaces; nothing when they have another form.
 std::optional<std::int64_t> parse_integer(std::string_view text);

@@ -73,6 +73,14 @@ void Console::begin(const std::string& stage) {
   last_shown_ = terminal_ ? Clock::time_point{} : stage_start_;
 }
 
+void Console::listen_to(Progress& stages, Log& lines, Log& warnings) {
+  stages = [this](const std::string& stage, std::int64_t done, std::int64_t total) {
+    progress(stage, done, total);
+  };
+  lines = [this](const std::string& line) { log(line); };
+  warnings = [this](const std::string& line) { warning(line); };
+}
+
 void Console::progress(const std::string& stage, std::int64_t done, std::int64_t total) {
   if (quiet_) return;
   if (stage != stage_) begin(stage);

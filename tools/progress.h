@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <string>
 
+#include "engine/reconstruct.h"
+
 namespace ptynet::tools {
 
 // A bar with rate and time left on a terminal, a plain line every few seconds elsewhere. Quiet: no
@@ -20,6 +22,8 @@ class Console {
   void warning(const std::string& line);
   // `done` of `total` in a stage of the work; another name begins another stage.
   void progress(const std::string& stage, std::int64_t done, std::int64_t total);
+  // A job's words come here from now on; it must outlive the job.
+  void listen_to(Progress& stages, Log& lines, Log& warnings);
 
  private:
   using Clock = std::chrono::steady_clock;

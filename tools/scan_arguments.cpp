@@ -165,6 +165,30 @@ const std::vector<std::string>& orientation_names() {
   return names;
 }
 
+void add_scan_and_network(CLI::App& command, const std::string& note, const ScanAndNetwork& to) {
+  add_text(command,
+           {"SCAN", "",
+            "the scan: CXI, NXcxi_ptycho, .ptyd, HXN, EIGER master, ptychodus, PtychoNN "
+            "and tike .npz, .npy, or other HDF5 with --data" +
+                note},
+           to.scan)
+      ->required();
+  add_text(command, {"--weights", "FILE", "ptynet's .h5, .pth, .ckpt or .safetensors"}, to.weights)
+      ->required();
+  add_text(command,
+           {"--architecture", "NAME|FILE.json",
+            "built-in network or a file; `ptynet info --architectures` lists them (default: the "
+            "weight file's own)"},
+           to.architecture);
+  add_choice<std::string>(
+      command,
+      {"--input-rule", "",
+       "how counts enter the network: root over frame maximum, counts, root over scan maximum "
+       "(default: the architecture's)"},
+      {{"ptynet", "ptynet"}, {"ptychonn", "ptychonn"}, {"hxn", "hxn"}},
+      [&rule = to.input_rule](const std::string& name) { rule = name; });
+}
+
 void add_scan_arguments(CLI::App& command, ScanOptions& scan) {
   add_data(command, scan);
   add_positions(command, scan);

@@ -6,6 +6,17 @@
 
 namespace ptynet::tools {
 
+// Where SCAN, --weights, --architecture and --input-rule go.
+struct ScanAndNetwork {
+  std::string& scan;
+  std::string& weights;
+  std::string& architecture;
+  std::string& input_rule;
+};
+
+// The positional SCAN, whose description ends with `note`, and the network that is to see it.
+void add_scan_and_network(CLI::App& command, const std::string& note, const ScanAndNetwork& to);
+
 // Adds them to `command`; `scan` is filled while the command line is parsed and must outlive it.
 void add_scan_arguments(CLI::App& command, ScanOptions& scan);
 

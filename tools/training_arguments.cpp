@@ -2,7 +2,6 @@
 
 #include <limits>
 
-#include "engine/train.h"
 #include "tools/simulation_arguments.h"
 
 namespace ptynet::tools {
@@ -13,16 +12,6 @@ constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
 constexpr const char* kGroup = "Stopping and going on";
 
 }  // namespace
-
-CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& value) {
-  const OptionText complete{what.name, what.form, text(what.description, " (default ", value, ")")};
-  return add_parsed(command, complete, "a number above 0", [&value](const std::string& found) {
-    const auto number = parse_number(found);
-    if (!number || !(*number > 0)) return false;
-    value = *number;
-    return true;
-  });
-}
 
 void TrainingArguments::add_to(CLI::App& command) {
   add_integer(command, {"--batch", "N", "frames of one training step"}, {1, 65536}, batch);

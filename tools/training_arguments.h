@@ -31,7 +31,4 @@ struct CheckpointArguments {
   void add_to(CLI::App& command, const std::string& columns);
 };
 
-// Like add_positive() for a value with a default, which the description ends with.
-CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& value);
-
 }  // namespace ptynet::tools

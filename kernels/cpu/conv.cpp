@@ -107,13 +107,6 @@ std::int64_t images_at_once(std::int64_t n, std::int64_t image_bytes) {
 
 }  // namespace
 
-std::size_t CpuBackend::conv2d_workspace(const Array& x, const Array& w, const ConvOptions& o) {
-  const ThreadScope scope(threads_);
-  ConvolutionProblem problem = problem_of(x, w, o);
-  problem.activation = o.activation;
-  return static_cast<std::size_t>(scratchpad_bytes(describe_convolution(problem)));
-}
-
 void CpuBackend::convolve(ConvolutionProblem problem, const Convolution& c) {
   problem.n /= c.pieces;
   std::vector<BoundPrimitive> pieces;

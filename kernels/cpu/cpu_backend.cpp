@@ -27,14 +27,6 @@ class CpuEvent final : public Event {
 
 }  // namespace
 
-ThreadScope::ThreadScope(int threads) : before_(omp_get_max_threads()) {
-  if (threads != before_) omp_set_num_threads(threads);
-}
-
-ThreadScope::~ThreadScope() {
-  if (omp_get_max_threads() != before_) omp_set_num_threads(before_);
-}
-
 class CpuReplay final : public Replay {
  public:
   explicit CpuReplay(int threads) : threads_(threads) {}

@@ -6,20 +6,9 @@
 
 #include "kernels/backend.h"
 #include "kernels/cpu/fft.h"
+#include "kernels/thread_scope.h"
 
 namespace ptynet::cpu {
-
-// Sets the OpenMP team size of the calling thread, and puts the old one back.
-class ThreadScope {
- public:
-  explicit ThreadScope(int threads);
-  ~ThreadScope();
-  ThreadScope(const ThreadScope&) = delete;
-  ThreadScope& operator=(const ThreadScope&) = delete;
-
- private:
-  int before_;
-};
 
 class CpuReplay;
 class BoundPrimitive;
@@ -41,7 +30,6 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Event> event() override;
   double seconds_between(const Event& from, const Event& to) override;
   void copy(const Array& from, Array& to) override;
-  std::size_t conv2d_workspace(const Array& x, const Array& w, const ConvOptions& o) override;
   void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                       Array& y) override;
 

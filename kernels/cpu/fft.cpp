@@ -104,6 +104,9 @@ struct Fftw<float> {
   static constexpr auto kPlan = fftwf_plan_dft_2d;
   static constexpr auto kDestroy = fftwf_destroy_plan;
   static constexpr auto kExecute = fftwf_execute_dft;
+  static constexpr auto kAlignmentOf = fftwf_alignment_of;
+  static constexpr auto kAllocate = fftwf_malloc;
+  static constexpr auto kFree = fftwf_free;
 };
 template <>
 struct Fftw<double> {
@@ -112,7 +115,23 @@ struct Fftw<double> {
   static constexpr auto kPlan = fftw_plan_dft_2d;
   static constexpr auto kDestroy = fftw_destroy_plan;
   static constexpr auto kExecute = fftw_execute_dft;
+  static constexpr auto kAlignmentOf = fftw_alignment_of;
+  static constexpr auto kAllocate = fftw_malloc;
+  static constexpr auto kFree = fftw_free;
 };
+
+// An array as FFTW aligns its own; empty where there is no memory.
+template <typename Real>
+struct FftwFree {
+  void operator()(Real* p) const { Fftw<Real>::kFree(p); }
+};
+template <typename Real>
+using FftwRoom = std::unique_ptr<Real, FftwFree<Real>>;
+
+template <typename Real>
+FftwRoom<Real> fftw_room(std::size_t reals) {
+  return FftwRoom<Real>(static_cast<Real*>(Fftw<Real>::kAllocate(reals * sizeof(Real))));
+}
 
 // Only the execution of plans is thread-safe in FFTW; making and destroying them is not.
 std::mutex& planner() {
@@ -128,23 +147,24 @@ struct Fft2<Real>::Plan {
   using Complex = typename Library::Complex;
 
   Plan(std::int64_t rows, std::int64_t columns, FftDirection direction) {
-    // FFTW_ESTIMATE looks at the addresses, not at the elements, and FFTW_UNALIGNED at neither,
-    // so that a plan serves any buffer with the same code and the same rounding.
+    // FFTW_ESTIMATE looks at the addresses, not at the elements. With aligned ones it vectorises,
+    // three times as fast; run() brings the others there.
     const std::size_t reals = 2 * static_cast<std::size_t>(rows * columns);
-    const auto a = std::make_unique_for_overwrite<Real[]>(reals);
-    const auto b = std::make_unique_for_overwrite<Real[]>(reals);
+    const FftwRoom<Real> a = fftw_room<Real>(reals);
+    const FftwRoom<Real> b = fftw_room<Real>(reals);
+    if (a == nullptr || b == nullptr) fail_plan(rows, columns);
     const int sign = direction == FftDirection::kForward ? FFTW_FORWARD : FFTW_BACKWARD;
     const std::lock_guard lock(planner());
     const auto plan = [&](Real* to) {
       return Library::kPlan(static_cast<int>(rows), static_cast<int>(columns),
                             reinterpret_cast<Complex*>(a.get()), reinterpret_cast<Complex*>(to),
-                            sign, FFTW_ESTIMATE | FFTW_UNALIGNED);
+                            sign, FFTW_ESTIMATE);
     };
     in_place_ = plan(a.get());
     out_of_place_ = plan(b.get());
     if (in_place_ == nullptr || out_of_place_ == nullptr) {
       destroy();
-      fail_runtime("FFTW made no plan for ", rows, " x ", columns, " pixels; free some memory");
+      fail_plan(rows, columns);
     }
   }
   ~Plan() {
@@ -154,13 +174,47 @@ struct Fft2<Real>::Plan {
   Plan(const Plan&) = delete;
   Plan& operator=(const Plan&) = delete;
 
-  void run(const std::complex<Real>* in, std::complex<Real>* out, std::int64_t, std::int64_t) {
+  void run(const std::complex<Real>* in, std::complex<Real>* out, std::int64_t rows,
+           std::int64_t columns) {
     // An out-of-place complex transform leaves its input alone; FFTW's signature cannot say so.
-    auto* from = reinterpret_cast<Complex*>(const_cast<std::complex<Real>*>(in));
-    Library::kExecute(in == out ? in_place_ : out_of_place_, from, reinterpret_cast<Complex*>(out));
+    auto* from = reinterpret_cast<Real*>(const_cast<std::complex<Real>*>(in));
+    auto* to = reinterpret_cast<Real*>(out);
+    if (is_aligned(from) && is_aligned(to)) {
+      Library::kExecute(in == out ? in_place_ : out_of_place_, reinterpret_cast<Complex*>(from),
+                        reinterpret_cast<Complex*>(to));
+    } else {
+      run_elsewhere(from, to, 2 * static_cast<std::size_t>(rows * columns), in == out);
+    }
   }
 
  private:
+  static bool is_aligned(Real* p) { return Library::kAlignmentOf(p) == 0; }
+
+  [[noreturn]] static void fail_plan(std::int64_t rows, std::int64_t columns) {
+    fail_runtime("FFTW made no plan for ", rows, " x ", columns, " pixels; free some memory");
+  }
+
+  // In aligned memory of this thread, by the plan that aligned arrays take: the same rounding.
+  void run_elsewhere(const Real* in, Real* out, std::size_t reals, bool in_place) {
+    constexpr std::size_t kStep = 64 / sizeof(Real);
+    const std::size_t apart =
+        (reals + kStep - 1) / kStep * kStep;  // the second half is aligned too
+    thread_local FftwRoom<Real> room;
+    thread_local std::size_t held = 0;
+    if (held < 2 * apart) {
+      held = 0;
+      room = fftw_room<Real>(2 * apart);
+      if (room == nullptr) fail_runtime("expected memory for a transform, found none");
+      held = 2 * apart;
+    }
+    Real* from = room.get();
+    Real* to = in_place ? from : from + apart;
+    std::copy_n(in, reals, from);
+    Library::kExecute(in_place ? in_place_ : out_of_place_, reinterpret_cast<Complex*>(from),
+                      reinterpret_cast<Complex*>(to));
+    std::copy_n(to, reals, out);
+  }
+
   void destroy() {
     if (in_place_ != nullptr) Library::kDestroy(in_place_);
     if (out_of_place_ != nullptr) Library::kDestroy(out_of_place_);

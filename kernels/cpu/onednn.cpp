@@ -1,5 +1,11 @@
 #include "kernels/cpu/onednn.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#include <cstdlib>
+
 namespace ptynet::cpu {
 
 namespace {
@@ -38,9 +44,37 @@ dnnl::primitive_attr user_scratchpad() {
   return attributes;
 }
 
+// Some virtual machines announce AMX and hide how large its tiles are (CPUID leaf 0x1D). oneDNN
+// then configures none and dies of its first tile instruction.
+bool tiles_are_hidden() {
+#if defined(__x86_64__)
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  constexpr unsigned kAmxTile = 1U << 24U;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & kAmxTile) == 0) return false;
+  return __get_cpuid_count(0x1D, 0, &a, &b, &c, &d) == 0 || a == 0;  // a: palettes
+#else
+  return false;
+#endif
+}
+
+// Before anything else that oneDNN is asked. What the user says goes before what is best.
+void limit_instructions() {
+  static const bool limited = [] {
+    const bool free =
+        std::getenv("ONEDNN_MAX_CPU_ISA") == nullptr && std::getenv("DNNL_MAX_CPU_ISA") == nullptr;
+    if (free && tiles_are_hidden()) dnnl::set_max_cpu_isa(dnnl::cpu_isa::avx512_core_bf16);
+    return true;
+  }();
+  static_cast<void>(limited);
+}
+
 // oneDNN knows both what CPUID says and what ONEDNN_MAX_CPU_ISA leaves of it. Its names of
 // instruction sets are sets of bits, each holding those below it.
 void expect_bf16() {
+  limit_instructions();
   const auto wanted = static_cast<unsigned>(dnnl::cpu_isa::avx512_core_bf16);
   if ((static_cast<unsigned>(dnnl::get_effective_cpu_isa()) & wanted) == wanted) return;
   fail_runtime("--precision bf16 needs a CPU with AVX512-BF16 (Cooper Lake, Sapphire Rapids, ",
@@ -65,8 +99,10 @@ dnnl::memory::dims weight_dims(const ConvolutionProblem& p) {
 }  // namespace
 
 dnnl::engine& onednn_engine() {
-  static dnnl::engine engine =
-      ask_onednn("work on the CPU", [] { return dnnl::engine(dnnl::engine::kind::cpu, 0); });
+  static dnnl::engine engine = ask_onednn("work on the CPU", [] {
+    limit_instructions();
+    return dnnl::engine(dnnl::engine::kind::cpu, 0);
+  });
   return engine;
 }
 

@@ -63,9 +63,6 @@ class ReferenceBackend final : public Backend {
   std::unique_ptr<Event> event() override;
   double seconds_between(const Event& from, const Event& to) override;
   void copy(const Array& from, Array& to) override;
-  std::size_t conv2d_workspace(const Array&, const Array&, const ConvOptions&) override {
-    return 0;
-  }
   void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                       Array& y) override;
 

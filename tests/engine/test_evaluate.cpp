@@ -237,6 +237,126 @@ TEST_CASE("evaluate: grey pictures as truth count 0 to 1", "[evaluate]") {
   CHECK_THROWS_WITH(fixture.evaluate(), Contains("expected a grey picture"));
 }
 
+namespace {
+
+// A fixture's result and, beside it, one that has other errors and covers other pixels.
+struct Two : Fixture {
+  Two() {
+    at(3, 3) *= 0.5f;
+    auto second = cut(amplitude, phase, 14, 22, 42, 30);
+    for (std::int64_t i = 0; i < second.object.elements(); ++i) {
+      second.object.data<std::complex<float>>()[i] *= i % 2 == 0 ? 0.8f : 0.7f;
+    }
+    second.process.residual_stitched = 0.2;
+    second.process.residual_flat = 0.3;
+    second.process.residual_mean = 0.4;
+    ptynet::io::ResultWriter(folder / "tuned.h5").finish(second);
+    request.beside = {folder / "tuned.h5"};
+  }
+  std::vector<ptynet::Evaluation> evaluate_both() {
+    ptynet::io::ResultWriter(request.result).finish(result);
+    return ptynet::evaluate_all(request);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("evaluate: several results are judged on what all of them cover", "[evaluate]") {
+  Two two;
+  auto found = two.evaluate_both();
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].result == two.request.result);
+  CHECK(found[1].result == two.folder / "tuned.h5");
+  for (const auto& one : found) check_region(one.region, {14, 50, 22, 50});
+  CHECK(found[0].physical.amplitude_rms < 1e-6);  // (13, 23), where it is wrong, is left out
+  CHECK(found[1].physical.amplitude_rms > 0.01);
+  CHECK_FALSE(found[0].r_factor.has_value());
+  REQUIRE(found[1].r_factor.has_value());
+  CHECK(found[1].r_factor->stitched == 0.2);
+
+  // Alone, each has a region of its own.
+  two.request.beside.clear();
+  CHECK(two.evaluate().physical.amplitude_rms > 1e-3);
+  two.request.result = two.folder / "tuned.h5";
+  const auto alone = ptynet::evaluate(two.request);
+  check_region(alone.region, {14, 56, 22, 52});
+}
+
+TEST_CASE("evaluate: each line of the text, and an array in JSON, holds every result",
+          "[evaluate]") {
+  Two two;
+  auto found = two.evaluate_both();
+  found[0].physical = {0.31, 0.125};
+  found[1].physical = {0.18, 0.0625};
+  const auto physical = ptynet::Convention::kPhysical;
+  CHECK_THAT(ptynet::to_text(found, physical),
+             Contains("phase RMS 0.31 -> 0.18 rad, amplitude RMS 0.125 -> 0.0625\n"));
+  found[0].r_factor = {0.5, 0.3, 0.4};
+  CHECK_THAT(ptynet::to_text(found, physical),
+             Contains(", R of the scan 0.5 -> 0.2 (flat object 0.3, mean frame 0.4)\n"));
+  CHECK_THAT(ptynet::to_text(found[0], physical), !Contains("->"));
+
+  const auto both = nlohmann::json::parse(ptynet::to_json(found, physical));
+  REQUIRE(both.size() == 2);
+  CHECK(both[1]["result"] == (two.folder / "tuned.h5").string());
+  CHECK(both[1]["r_factor"] ==
+        nlohmann::json({{"stitched", 0.2}, {"flat_object", 0.3}, {"mean_frame", 0.4}}));
+  found.pop_back();
+  CHECK(nlohmann::json::parse(ptynet::to_json(found))["physical"]["phase_rms_rad"] == 0.31);
+}
+
+TEST_CASE("evaluate: the picture has a column for each result and for the truth", "[evaluate]") {
+  Two two;
+  two.request.png = two.folder / "new" / "pictures";
+  // A scale and a constant phase are no difference, which the picture must not show.
+  two.request.beside.clear();
+  for (std::int64_t i = 0; i < two.result.object.elements(); ++i) {
+    two.at(0, i) *= std::polar(0.5f, 2.0f);
+  }
+  two.at(3, 3) *= 2.0f;  // undoes what the fixture did
+  two.count(8, 9) = 0;
+  static_cast<void>(two.evaluate_both());
+  const Array picture = ptynet::io::read_png(two.request.png / "comparison.png");
+  REQUIRE(picture.shape().rank() == 3);
+  // A map of 40 x 30 px, enlarged 13 times; font pixels of 2: a margin of 18, a title of 26, a gap
+  // of 12 between maps; a bar with its numbers, and the scale that is not there, below.
+  const std::int64_t pitch = 30 * 13 + 12, row_height = 18 + 26 + 40 * 13 + 18;
+  REQUIRE(picture.shape()[0] == 2 * row_height);
+  const auto pixel = [&](std::int64_t map_row, std::int64_t map, std::int64_t r, std::int64_t c) {
+    const std::int64_t row = map_row * row_height + 18 + 26 + r * 13 + 6;
+    const std::int64_t column = 18 + map * pitch + c * 13 + 6;
+    const auto* at = picture.data<std::uint8_t>() + (row * picture.shape()[1] + column) * 3;
+    return std::array<int, 3>{at[0], at[1], at[2]};
+  };
+  for (const std::int64_t row : {0, 1}) {
+    INFO((row == 0 ? "amplitude" : "phase"));
+    CHECK(pixel(row, 0, 8, 9) == std::array{222, 226, 233});  // not covered
+    CHECK(pixel(row, 1, 8, 9) != std::array{222, 226, 233});
+    int differences = 0, shades = 0;
+    for (std::int64_t r = 10; r < 40; ++r) {
+      for (std::int64_t c = 0; c < 30; ++c) {
+        const auto result = pixel(row, 0, r, c), truth = pixel(row, 1, r, c);
+        for (std::size_t k = 0; k < 3; ++k) differences += std::abs(result[k] - truth[k]) > 1;
+        shades += truth != pixel(row, 1, 10, 0);
+      }
+    }
+    CHECK(differences == 0);
+    CHECK(shades > 800);
+  }
+}
+
+TEST_CASE("evaluate: a picture that cannot be written leaves nothing", "[evaluate]") {
+  Two two;
+  two.request.png = "/proc/none";
+  CHECK_THROWS_WITH(two.evaluate_both(), Contains("/proc/none"));
+  // Truths that the picture would replace.
+  ptynet::io::write_png(two.folder / "comparison.png", Array::zeros({60, 70}, DType::kU8));
+  two.request.truth_phase = {two.folder / "comparison.png", ""};
+  two.request.png = two.folder.path();
+  CHECK_THROWS_WITH(two.evaluate_both(), Contains("which it would replace"));
+  CHECK(ptynet::io::read_png(two.folder / "comparison.png").shape().rank() == 2);
+}
+
 TEST_CASE("evaluate: what cannot be judged is refused on one line", "[evaluate]") {
   Fixture fixture;
   fixture.request.truth_offset_px = {100, 0};
@@ -262,6 +382,13 @@ TEST_CASE("evaluate: what cannot be judged is refused on one line", "[evaluate]"
   ptynet::io::write_npy(fixture.folder / "p.npy", fixture.phase);
   std::fill_n(fixture.result.count.data<std::uint32_t>(), fixture.result.count.elements(), 0u);
   CHECK_THROWS_WITH(fixture.evaluate(), Contains("no pixel is covered"));
+
+  Fixture apart;
+  const auto other = cut(apart.amplitude, apart.phase, 0, 50, 10, 20);
+  ptynet::io::ResultWriter(apart.folder / "other.h5").finish(other);
+  apart.request.beside = {apart.folder / "other.h5"};
+  CHECK_THROWS_WITH(apart.evaluate(),
+                    Contains("other.h5: expected a part of the object in common"));
 }
 
 TEST_CASE("evaluate: the published scan with perfect patches scores as the reference says",

@@ -103,6 +103,24 @@ TEST_CASE("finetune: what is cheap to know is looked at before the frames are re
     o.resume = o.weights;
     CHECK_THROWS_WITH(finetune(o), Contains("expected a checkpoint"));
   }
+  SECTION("what the run that is resumed began with") {
+    o.epochs = 6;
+    o.stop = stop_before(4);
+    CHECK_THROWS_WITH(finetune(o), Contains("stopped in epoch 2"));
+    o.stop = {};
+    o.resume = o.output + ".checkpoint";
+    read = false;
+    SECTION("options") {
+      o.learning_rate = 2e-2;
+      CHECK_THROWS_WITH(finetune(o), Contains("--learning-rate 0.01, this one has 0.02"));
+    }
+    SECTION("weights") {
+      io::WeightFile weights = io::read_weights(o.weights);
+      weights.tensors["last.bias"].data<float>()[0] += 1;
+      io::write_weights(o.weights, weights);
+      CHECK_THROWS_WITH(finetune(o), Contains("weights sha256"));
+    }
+  }
   SECTION("the empty beam") {
     o.calibrate = ProbeCalibration::kEmptyBeam;
     o.empty_beam = fixture.folder / "missing.npy";

@@ -121,6 +121,18 @@ void explode(io::Checkpoint& checkpoint) {
   checkpoint.options.at("--learning-rate") = "1e+10";
 }
 
+std::function<void(io::Checkpoint&)> first_loss(double value) {
+  return [value](io::Checkpoint& c) { c.series.at("loss")[0] = value; };
+}
+
+// Predicted counts a million times as high.
+void outshine(io::Checkpoint& checkpoint) {
+  for (const char* name : {"last.weight", "last.bias"}) {
+    Array& values = checkpoint.tensors.at("weights").at(name);
+    for (std::int64_t i = 0; i < values.elements(); ++i) values.data<float>()[i] *= 1e3F;
+  }
+}
+
 }  // namespace
 
 TEST_CASE("finetune: weights that explode in any step are reported with it", "[finetune]") {
@@ -146,16 +158,26 @@ TEST_CASE("finetune: weights that explode in any step are reported with it", "[f
 
 TEST_CASE("finetune: a loss far over the first epoch's ends the run", "[finetune]") {
   Fixture fixture;
-  const auto first_loss = [](double value) {
-    return [value](io::Checkpoint& c) { c.series.at("loss")[0] = value; };
-  };
   checkpoint_with(fixture, 4, first_loss(1e-6));
   CHECK_THROWS_WITH(finetune(fixture.options), Contains("epoch 2, batch 2: the loss is ") &&
                                                    Contains("times the first epoch's 1e-06"));
-  // A Poisson loss may begin at 0.
+}
+
+TEST_CASE("finetune: a Poisson loss that begins near 0 is held against the counts", "[finetune]") {
+  Fixture fixture;
+  // So few photons that the negative log-likelihood is above 0.
+  const Array probe = gaussian_probe(0.01);
+  fixture.frames = far_field(patches(kFrames), probe);
+  fixture.rewrite_frames();
+  io::write_npy(fixture.folder / "probe.npy", probe);
   fixture.options.loss = IntensityLoss::kPoisson;
-  checkpoint_with(fixture, 4, first_loss(1e-6));
-  CHECK_NOTHROW(finetune(fixture.options));
+  fixture.options.consistency = GENERATE(0.0, 1.0);  // with it the mean count divides the loss
+  constexpr double kNearZero = 1e-6;
+  checkpoint_with(fixture, 4, first_loss(kNearZero));
+  CHECK(finetune(fixture.options).last_loss > 1e3 * kNearZero);
+  checkpoint_with(fixture, 4, outshine);
+  CHECK_THROWS_WITH(finetune(fixture.options), Contains("epoch 2, batch 2: the loss is ") &&
+                                                   Contains("times the first epoch's"));
 }
 
 TEST_CASE("finetune: a checkpoint that no run can have left is refused", "[finetune]") {

@@ -181,3 +181,28 @@ TEST_CASE("ring crossing lies on the line between the rings around it", "[metric
           Approx((0.2071 + 1.9102 / root) / (1.2071 + 0.9102 / root)).epsilon(1e-4));
   }
 }
+
+TEST_CASE("matched: the best phase and scale, which leave the physical scores as they are",
+          "[metrics]") {
+  const Pair pair = images(40, 50, 7, 0.2);
+  const ComplexImage truth = pair.truth();
+  ComplexImage result = pair.result();
+  const auto before = ptynet::physical_scores(result, truth);
+  for (auto& pixel : result.pixels) pixel *= std::polar(3.0, 2.5);
+  const ComplexImage found = ptynet::matched(result, truth);
+  const auto after = ptynet::physical_scores(found, truth);
+  CHECK(after.phase_rms_rad == Approx(before.phase_rms_rad).epsilon(1e-12));
+  CHECK(after.amplitude_rms == Approx(before.amplitude_rms).epsilon(1e-12));
+  // As it stands, with no constant left to choose.
+  double phase_square = 0, amplitude_square = 0;
+  for (std::size_t i = 0; i < found.pixels.size(); ++i) {
+    phase_square += std::pow(std::arg(found.pixels[i] * std::conj(truth.pixels[i])), 2);
+    amplitude_square += std::pow(std::abs(found.pixels[i]) - std::abs(truth.pixels[i]), 2);
+  }
+  const auto n = static_cast<double>(found.pixels.size());
+  CHECK(std::sqrt(phase_square / n) == Approx(before.phase_rms_rad).epsilon(1e-9));
+  CHECK(std::sqrt(amplitude_square / n) == Approx(before.amplitude_rms).epsilon(1e-9));
+
+  const ComplexImage zero{40, 50, std::vector<std::complex<double>>(2000)};
+  CHECK(ptynet::matched(zero, truth).pixels == zero.pixels);
+}

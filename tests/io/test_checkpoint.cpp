@@ -137,6 +137,10 @@ TEST_CASE("checkpoint: other options are named with both values", "[checkpoint]"
   other = c.options;
   other.erase("weights sha256");
   CHECK_THROWS_WITH(expect_same_options("c.h5", c, other), Contains("weights sha256 aaaa"));
+  CHECK_NOTHROW(expect_same_known_options("c.h5", c, other));
+  other["--epochs"] = "30";
+  CHECK_THROWS_WITH(expect_same_known_options("c.h5", c, other),
+                    Contains("had --epochs 300, this one has 30"));
 }
 
 TEST_CASE("checkpoint: what is not there is named", "[checkpoint]") {

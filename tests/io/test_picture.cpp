@@ -163,6 +163,51 @@ TEST_CASE("small maps are enlarged, large ones averaged over what is known", "[p
   CHECK(pixel(shrunk, margin, margin + 1) == Rgb{0, 0, 0});
 }
 
+TEST_CASE("maps of a row lie side by side, with titles, in the same colours", "[picture]") {
+  std::vector<float> rising(512 * 512), flat(512 * 512, 0.25f);
+  for (std::size_t i = 0; i < rising.size(); ++i) rising[i] = static_cast<float>(i % 512) / 511;
+  const Array a = Array::copy_of(rising, {512, 512}), b = Array::copy_of(flat, {512, 512});
+  const PictureOptions options{Colormap::kHelix, "phase / rad", std::nullopt, std::array{0.0, 1.0}};
+  const Array row = ptynet::io::render_row({{a, "before"}, {b, ""}}, options);
+  // 1024 px of maps: font pixels of 3. A margin of 27, a title of 21 + 18, a gap of 18.
+  const std::int64_t top = 27 + 39, second = 27 + 512 + 18;
+  const auto colour = [](double value) { return ptynet::io::color_at(Colormap::kHelix, value); };
+  CHECK(pixel(row, top, 27) == colour(0));
+  CHECK(pixel(row, top + 511, 27 + 511) == colour(1));
+  CHECK(pixel(row, top, second) == colour(0.25));
+  CHECK(pixel(row, top + 511, second + 511) == colour(0.25));
+  // The bar begins and ends with the maps.
+  const std::int64_t bar = second + 512 + 36;
+  CHECK(pixel(row, top, bar) == colour(1));
+  CHECK(pixel(row, top + 511, bar) == colour(0));
+  const auto ink_above = [&](std::int64_t column) {
+    int dark = 0;
+    for (std::int64_t r = 27; r < 27 + 21; ++r) {
+      for (std::int64_t c = column; c < column + 512; ++c) dark += pixel(row, r, c).red < 128;
+    }
+    return dark;
+  };
+  CHECK(ink_above(27) == 9 * static_cast<int>(ptynet::io::text_pixels("before").size()));
+  CHECK(ink_above(second) == 0);
+
+  // A title that no font pixel of 2 has room for is cut.
+  const std::string endless(100, 'x');
+  CHECK_NOTHROW(ptynet::io::render_row({{a, endless}}, options));
+  // Eight maps of 512 px are more than 2048: averaged over blocks of 2.
+  const std::vector<ptynet::io::Panel> many(8, {a, ""});
+  CHECK(ptynet::io::render_row(many, options).shape()[1] < 3000);
+}
+
+TEST_CASE("stacked pictures keep their left edges in line", "[picture]") {
+  const Array small = Array::zeros({2, 3, 3}, DType::kU8),
+              wide = Array::zeros({1, 5, 3}, DType::kU8);
+  const Array both = ptynet::io::stacked({small, wide});
+  CHECK(both.shape() == ptynet::Shape{3, 5, 3});
+  CHECK(pixel(both, 1, 2) == Rgb{0, 0, 0});
+  CHECK(pixel(both, 1, 3) == Rgb{255, 255, 255});
+  CHECK(pixel(both, 2, 4) == Rgb{0, 0, 0});
+}
+
 TEST_CASE("pictures of what cannot be drawn are refused", "[picture]") {
   const PictureOptions options;
   CHECK_THROWS_AS(ptynet::io::render_picture(Array(), options), ptynet::Error);
@@ -177,6 +222,10 @@ TEST_CASE("pictures of what cannot be drawn are refused", "[picture]") {
   CHECK_THROWS_AS(
       ptynet::io::render_picture(map, {Colormap::kGrey, "", std::nullopt, std::array{1.0, 1.0}}),
       ptynet::Error);
+  CHECK_THROWS_AS(ptynet::io::render_row({}, options), ptynet::Error);
+  const Array other = Array::zeros({2, 3}, DType::kF32);
+  CHECK_THROWS_WITH(ptynet::io::render_row({{map, ""}, {other, ""}}, options),
+                    Catch::Matchers::Contains("maps of one shape"));
 }
 
 TEST_CASE("the font draws its characters apart, micro in both spellings", "[picture]") {
@@ -191,6 +240,8 @@ TEST_CASE("the font draws its characters apart, micro in both spellings", "[pict
   };
   CHECK(shape("\u00b5") == shape("\u03bc"));
   CHECK(shape("\u00e9") == shape("?"));  // no glyph: a box
+  CHECK(shape("A") == shape("a"));
+  CHECK(shape("_") == shape("-"));
   CHECK(shape(" ") == std::string(45, ' '));
   const std::string known = "0123456789abcdefghijklmnopqrstuvwxyz.-+/()%? ";
   for (const char a : known) {

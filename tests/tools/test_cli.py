@@ -81,6 +81,16 @@ class CommandLine(unittest.TestCase):
         self.assertIn(words, lines[0])
         self.assertEqual(sorted(self.folder.iterdir()), before)
 
+    def mount(self, size):
+        """An empty file system of that size as folder `disk`; without the rights for it the test is skipped."""
+        self.disk = self.folder / "disk"
+        self.disk.mkdir()
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.disk)],
+                                 capture_output=True, text=True)
+        if mounted.returncode != 0:
+            self.skipTest(f"SKIPPED: cannot mount a small file system here: {mounted.stderr.strip()}")
+        self.addCleanup(subprocess.run, ["umount", str(self.disk)], check=True)
+
     def write_tiny(self):
         (self.folder / "tiny.json").write_text(json.dumps(TINY))
         write_safetensors(self.folder / "tiny.safetensors", tiny_state())
@@ -137,7 +147,7 @@ class Basics(CommandLine):
             "convert": "architecture output",
             "info": "devices architectures json",
             "bench": "architecture weights batch threads device json layers precision height width seconds",
-            "evaluate": "truth-amplitude truth-phase truth-offset border convention json",
+            "evaluate": "truth-amplitude truth-phase truth-offset border convention png json",
             "finetune": "weights architecture probe output reconstruction epochs batch learning-rate schedule loss freeze "
                         "support calibrate-probe update-probe consistency validate patience shuffle seed checkpoint every "
                         "resume log frames device threads json quiet",

@@ -140,6 +140,61 @@ class Train(TrainCommandLine):
                 self.fail_with(2, words, *self.BASE, *more)
 
 
+class FromFiles(TrainCommandLine):
+    FILES = ["--scans", "a.cxi,b.cxi", "--truth", "a.h5,b.h5"]
+    RUN = ["train", "--architecture", "small.json", "--threads", "2", "--device", "cpu", "--quiet"]
+
+    def setUp(self):
+        super().setUp()
+        for name, seed in [("a", 1), ("b", 2)]:
+            self.succeed("simulate", "--probe", "probe.npy", "--size", "72x80", "--feature-range", "8:40", "--seed", seed,
+                         "--output", f"{name}.cxi", "--truth", f"{name}.h5", "--quiet")
+
+    def frames(self, name):
+        with h5py.File(self.folder / name) as file:
+            return len(file["entry_1/data_1/data"])
+
+    def test_a_network_learns_from_scans_and_their_truth(self):
+        frames = self.frames("a.cxi") + self.frames("b.cxi")
+        report = json.loads(self.succeed(*self.RUN, *self.FILES, "--epochs", "40", "--batch", "2", "--learning-rate", "1e-2",
+                                         "--schedule", "cosine", "--json").stdout)
+        held_out = report["held_out"]
+        self.assertEqual(held_out["patterns"], frames // 10)
+        self.assertEqual(report["patterns"], 40 * (frames - frames // 10))
+        self.assertLess(held_out["weighted_loss"]["amplitude"], 0.8 * held_out["weighted_loss_of_mean"]["amplitude"])
+        with h5py.File(self.folder / "weights.h5") as file:
+            np.testing.assert_allclose(file["trained_for/probe"][0], np.load(self.folder / "probe.npy"))
+        # Judged on the whole second scan, by weights alone.
+        report = json.loads(self.succeed(*self.RUN, *self.FILES, "--epochs", "0", "--from", "weights.h5", "--held-out",
+                                         self.frames("b.cxi"), "--json").stdout)
+        self.assertEqual(report["held_out"]["patterns"], self.frames("b.cxi"))
+        self.assertIsNone(report["output"])
+
+    def test_a_run_goes_on_with_the_files_it_began_with_only(self):
+        run = [*self.RUN, *self.FILES, "--checkpoint", "state.h5"]
+        self.succeed(*run, "--epochs", "4", "--output", "whole.h5")
+        self.succeed(*run, "--epochs", "2", "--output", "parts.h5")
+        self.succeed(*run, "--epochs", "4", "--output", "parts.h5", "--resume", "state.h5")
+        self.assertEqual(self.weights("parts.h5"), self.weights("whole.h5"))
+        self.fail_with(2, "had scans", *self.RUN, "--scans", "b.cxi,a.cxi", "--truth", "b.h5,a.h5", "--epochs", "5",
+                       "--resume", "state.h5")
+
+    def test_bad_usage_is_one_line(self):
+        for words, more in [("--scans and --truth belong together", ["--scans", "a.cxi"]),
+                            ("--scans and --truth belong together", ["--truth", "a.h5"]),
+                            ("--scans expects files separated by commas", ["--scans", "a.cxi,", "--truth", "a.h5"]),
+                            ("absent.cxi", ["--scans", "absent.cxi", "--truth", "a.h5"]),
+                            ("absent.h5", ["--scans", "a.cxi", "--truth", "absent.h5"]),
+                            ("--objects says how patterns are simulated", [*self.FILES, "--objects", "cells"]),
+                            ("--noise says how", [*self.FILES, "--noise", "poisson"]),
+                            ("--probe-model says how", [*self.FILES, "--probe-model", "gaussian"]),
+                            ("--images says how", [*self.FILES, "--images", "."]),
+                            ("lower --held-out", [*self.FILES, "--held-out", "60000"]),
+                            ("is the input", [*self.FILES, "--output", "a.h5"])]:
+            with self.subTest(more=more):
+                self.fail_with(2, words, *self.RUN, *more)
+
+
 class Kills(TrainCommandLine):
     OPTIONS = ["--patterns", "160", "--epochs", "12", "--checkpoint", "state.h5", "--quiet"]
 
@@ -189,18 +244,6 @@ class Kills(TrainCommandLine):
 
 
 class FullDisk(TrainCommandLine):
-
-    def setUp(self):
-        super().setUp()
-        self.disk = self.folder / "disk"
-        self.disk.mkdir()
-
-    def mount(self, size):
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(self.disk)],
-                                 capture_output=True, text=True)
-        if mounted.returncode != 0:
-            self.skipTest(f"SKIPPED: cannot mount a small file system here: {mounted.stderr.strip()}")
-        self.addCleanup(subprocess.run, ["umount", str(self.disk)], check=True)
 
     def test_what_does_not_fit_is_a_warning_and_the_run_goes_on(self):
         epochs = ["--patterns", "48", "--epochs", "3", "--quiet"]

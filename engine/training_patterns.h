@@ -1,0 +1,31 @@
+// Part of train(): what a run learns from, and what it is judged by.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "engine/train.h"
+#include "layers/architecture.h"
+
+namespace ptynet {
+
+struct TrainingPatterns {
+  std::shared_ptr<const PatternSeries> series;
+  EpochPlan plan;
+  std::int64_t held_out = 0;                     // patterns
+  std::function<TrainingBatch()> make_held_out;  // all of them, the same whatever the run's seed
+  Array probe;                                   // c64 [modes, h, w] in counts
+  std::optional<std::array<double, 2>> object_pixel_m;  // (row, column), where it is known
+  std::map<std::string, std::string> identity;  // all that the patterns depend on but the seed
+};
+
+// Simulated ones, or those of the scans, whose frames are read last. Throws Error (input) when they
+// cannot be made or read, or a network of this architecture cannot take the scans' frames.
+TrainingPatterns training_patterns(const TrainOptions& options, const Architecture& architecture);
+
+}  // namespace ptynet
