@@ -1,0 +1,183 @@
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "kernels/cuda/conv.h"
+#include "kernels/cuda/conv_problem.h"
+
+namespace ptynet::cuda {
+
+namespace {
+
+constexpr std::size_t kMostSharedBytes = std::size_t{227} << 10;  // of a block
+
+constexpr std::array kTiles{ConvTile{16, 16}, ConvTile{32, 16}, ConvTile{64, 16}, ConvTile{16, 32},
+                            ConvTile{32, 32}, ConvTile{64, 32}, ConvTile{32, 64}, ConvTile{64, 64}};
+constexpr int kBigStep = 16 << 10;  // bytes of weights
+
+// The one tile of arrays that are not aligned.
+constexpr ConvTile kSlowTile{32, 16};
+
+int divide_up(int a, int b) { return (a + b - 1) / b; }
+
+// Bits of the least power of two that is not below v.
+int bits_to_hold(int v) {
+  int bits = 0;
+  while ((1 << bits) < v) ++bits;
+  return bits;
+}
+
+int element_bytes(Precision precision) {
+  return precision == Precision::kF32 || precision == Precision::kTf32 ? 4 : 2;
+}
+
+ConvProblem problem_of(const ConvShape& s) {
+  ConvProblem p{};
+  p.n = s.n;
+  p.h = s.h;
+  p.w = s.w;
+  p.ci = s.ci;
+  p.oh = (s.h + 2 * s.padding - s.kernel) / s.stride + 1;
+  p.ow = (s.w + 2 * s.padding - s.kernel) / s.stride + 1;
+  p.co = s.co;
+  p.ci_group = s.ci / s.groups;
+  p.co_group = s.co / s.groups;
+  p.taps = s.kernel;
+  p.stride = s.stride;
+  p.phases = 1;
+  p.padding = s.padding;
+  p.phase_padding = 0;
+  p.activation = s.activation;
+  return p;
+}
+
+bool on_vector(const void* a) { return reinterpret_cast<std::uintptr_t>(a) % kVectorBytes == 0; }
+
+bool is_aligned(const ConvProblem& p, Precision precision, const ConvOperands& operands) {
+  return p.ci_group * element_bytes(precision) % kVectorBytes == 0 && on_vector(operands.x) &&
+         on_vector(operands.w);
+}
+
+// What is launched for a problem.
+struct Plan {
+  ConvProblem problem;
+  ConvTile tile;
+  bool aligned;
+  int steps;  // matrix instructions per chunk of channels
+  Index3 blocks;
+  std::size_t shared_bytes;
+};
+
+ConvKernel find_kernel(Precision precision, const ConvTile& tile, int steps, bool aligned) {
+  switch (precision) {
+    case Precision::kF32:
+      return find_conv_kernel<float>(tile, steps, aligned);
+    case Precision::kTf32:
+      return find_conv_kernel<Tf32>(tile, steps, aligned);
+    case Precision::kBf16:
+      return find_conv_kernel<Bfloat16>(tile, steps, aligned);
+    case Precision::kF16:
+      return find_conv_kernel<Half>(tile, steps, aligned);
+  }
+  return nullptr;
+}
+
+void cut_output(ConvProblem& p, const ConvTile& tile) {
+  const int rows = divide_up(p.oh, p.phases);
+  const int columns = divide_up(p.ow, p.phases);
+  const int bits = bits_to_hold(kConvWarps * tile.pixels_per_warp);
+  // Near to a square, which has the smallest halo; small images share a tile.
+  p.column_bits = std::min(bits_to_hold(columns), bits / 2);
+  p.row_bits = std::min(bits_to_hold(rows), bits - p.column_bits);
+  p.image_bits = std::min(bits_to_hold(p.n), bits - p.column_bits - p.row_bits);
+  p.column_bits = bits - p.row_bits - p.image_bits;
+  p.tiles_across = divide_up(columns, 1 << p.column_bits);
+  p.tiles_down = divide_up(rows, 1 << p.row_bits);
+  p.channel_tiles = divide_up(p.co_group, tile.channels);
+}
+
+Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precision, bool aligned) {
+  Plan out{problem, aligned ? tile : kSlowTile, aligned, 1, {}, 0};
+  ConvProblem& p = out.problem;
+  cut_output(p, out.tile);
+  p.halo_rows = ((1 << p.row_bits) - 1) * p.stride + p.taps;
+  p.halo_columns = divide_up(((1 << p.column_bits) - 1) * p.stride + p.taps, p.stride) * p.stride;
+  p.halo_pixels = (p.halo_rows * p.halo_columns) << p.image_bits;
+
+  const int channel_bytes = p.ci_group * element_bytes(precision);
+  if (aligned && channel_bytes > kStepBytes) out.steps = 2;
+  p.chunks = divide_up(channel_bytes, out.steps * kStepBytes);
+  // While a step is read, the next one or two are on their way, with the input of their chunks. Big
+  // steps take long enough that one is in time, and leave room for a second block.
+  const int step_rows = p.taps * out.tile.channels;
+  p.stages = step_rows * row_pitch(out.steps) > kBigStep ? 2 : 3;
+  p.input_buffers = std::min(p.taps == 1 ? p.stages : 2, p.chunks);
+
+  out.blocks = {p.tiles_across * p.tiles_down * divide_up(p.n, 1 << p.image_bits),
+                p.co / p.co_group * p.channel_tiles, p.phases * p.phases};
+  const int rows = p.input_buffers * p.halo_pixels + p.stages * step_rows;
+  const int sums = kConvWarps * out.tile.pixels_per_warp * sums_pitch(out.tile.channels);
+  out.shared_bytes = static_cast<std::size_t>(std::max(rows * row_pitch(out.steps), sums));
+  return out;
+}
+
+}  // namespace
+
+std::vector<ConvTile> fitting_tiles(const ConvProblem& problem, Precision precision) {
+  std::vector<ConvTile> out;
+  for (const ConvTile& tile : kTiles) {
+    const Plan plan = plan_of(problem, tile, precision, true);
+    const bool exists = find_kernel(precision, tile, plan.steps, true) != nullptr;
+    if (exists && plan.shared_bytes <= kMostSharedBytes) out.push_back(tile);
+  }
+  return out;
+}
+
+ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multiprocessors) {
+  ConvTile best = kTiles.front();  // which run_convolution() refuses where none fits
+  double least = std::numeric_limits<double>::infinity();
+  for (const ConvTile& tile : fitting_tiles(problem, precision)) {
+    const Plan plan = plan_of(problem, tile, precision, true);
+    const double all = double{1} * plan.blocks.x * plan.blocks.y * plan.blocks.z;
+    const double rounds = std::max(1.0, all / multiprocessors);
+    // A warp reads its operands once per pixel and channel for every product of both.
+    const double work = double{1} * tile.pixels_per_warp * tile.channels;
+    const double reads = 8.0 * (tile.pixels_per_warp + tile.channels);
+    if (rounds * (work + reads) < least) {
+      least = rounds * (work + reads);
+      best = tile;
+    }
+  }
+  return best;
+}
+
+std::vector<ConvTile> conv_tiles(const ConvShape& shape, Precision precision) {
+  return fitting_tiles(problem_of(shape), precision);
+}
+
+ConvTile suggest_tile(const ConvShape& shape, Precision precision, int multiprocessors) {
+  return suggest_tile(problem_of(shape), precision, multiprocessors);
+}
+
+void run_convolution(const char* name, const ConvProblem& problem, Precision precision,
+                     const ConvOperands& operands, const ConvTile& tile, Stream stream) {
+  Plan plan = plan_of(problem, tile, precision, is_aligned(problem, precision, operands));
+  plan.problem.whole_vectors = problem.co_group % kVectorChannels == 0 && on_vector(operands.y);
+  const ConvKernel kernel = find_kernel(precision, plan.tile, plan.steps, plan.aligned);
+  if (kernel == nullptr || plan.shared_bytes > kMostSharedBytes) {
+    fail_runtime(name, ": no kernel for a tile of ", plan.tile.pixels_per_warp, " pixels by ",
+                 plan.tile.channels, " channels per warp that takes ", plan.shared_bytes,
+                 " bytes of shared memory: take a tile of conv_tiles(), a smaller one if this is "
+                 "over ",
+                 kMostSharedBytes);
+  }
+  launch(name, kernel, LaunchShape{plan.blocks, kConvThreads, plan.shared_bytes}, stream,
+         plan.problem, operands);
+}
+
+void conv2d(const ConvShape& shape, Precision precision, const ConvOperands& operands,
+            const ConvTile& tile, Stream stream) {
+  run_convolution("conv2d", problem_of(shape), precision, operands, tile, stream);
+}
+
+}  // namespace ptynet::cuda

@@ -1,0 +1,47 @@
+// Convolutions written by hand, as kernels/backend.h defines conv2d.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/cuda/stream.h"
+#include "kernels/math.h"
+
+namespace ptynet::cuda {
+
+struct ConvShape {
+  int n, h, w, ci;  // x [n, h, w, ci]
+  int co;           // y [n, oh, ow, co]
+  int kernel;       // taps along each axis
+  int stride;
+  int padding;  // zeros on all four sides, px
+  int groups;
+  Activation activation;
+};
+
+// All of the precision's array type, but for the bias. Device memory.
+struct ConvOperands {
+  const void* x;
+  const void* w;   // [co, kernel, kernel, ci / groups]
+  const float* b;  // [co] or null
+  void* y;
+};
+
+// How the work is cut into blocks of four warps. Any tile gives the same sums in the same order.
+struct ConvTile {
+  int pixels_per_warp;
+  int channels;  // of one group, per block
+  bool operator==(const ConvTile&) const = default;
+};
+
+// Every tile whose operands fit in shared memory, and the one that a count of blocks and products
+// suggests; the fastest is found by timing them.
+std::vector<ConvTile> conv_tiles(const ConvShape& shape, Precision precision);
+ConvTile suggest_tile(const ConvShape& shape, Precision precision, int multiprocessors);
+
+// y = activation(conv(x, w) + b). Arrays aligned to 16 bytes whose groups have multiples of 8
+// input channels take the tile; the others are right, and slow.
+void conv2d(const ConvShape& shape, Precision precision, const ConvOperands& operands,
+            const ConvTile& tile, Stream stream);
+
+}  // namespace ptynet::cuda

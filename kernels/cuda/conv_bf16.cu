@@ -1,0 +1,7 @@
+#include "kernels/cuda/conv_kernel.h"
+
+namespace ptynet::cuda {
+
+template ConvKernel find_conv_kernel<Bfloat16>(const ConvTile&, int, bool);
+
+}  // namespace ptynet::cuda

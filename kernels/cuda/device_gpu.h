@@ -1,0 +1,236 @@
+// device.h as nvcc compiles it: sm_80 and newer.
+#pragma once
+
+#include <cuda_runtime.h>
+
+namespace ptynet::cuda {
+
+inline void check(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) {
+    fail_runtime("CUDA, ", what, ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status),
+                 ")");
+  }
+}
+
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
+            Stream stream, const Arguments&... arguments) {
+  constexpr std::size_t kAlwaysAllowed = 48U << 10;  // bytes; more has to be asked for
+  if (shape.shared_bytes > kAlwaysAllowed) {
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shape.shared_bytes)),
+          name);
+  }
+  cudaLaunchConfig_t config{};
+  config.gridDim =
+      dim3(static_cast<unsigned>(shape.blocks.x), static_cast<unsigned>(shape.blocks.y),
+           static_cast<unsigned>(shape.blocks.z));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+}
+
+PTYNET_DEVICE int thread() { return static_cast<int>(threadIdx.x); }
+PTYNET_DEVICE int threads() { return static_cast<int>(blockDim.x); }
+PTYNET_DEVICE Index3 block() {
+  return {static_cast<int>(blockIdx.x), static_cast<int>(blockIdx.y), static_cast<int>(blockIdx.z)};
+}
+PTYNET_DEVICE Index3 grid() {
+  return {static_cast<int>(gridDim.x), static_cast<int>(gridDim.y), static_cast<int>(gridDim.z)};
+}
+
+// The type of one machine access of so many bytes.
+template <std::size_t kBytes>
+struct Word;
+template <>
+struct Word<1> {
+  using Type = unsigned char;
+};
+template <>
+struct Word<2> {
+  using Type = unsigned short;
+};
+template <>
+struct Word<4> {
+  using Type = unsigned;
+};
+template <>
+struct Word<8> {
+  using Type = uint2;
+};
+template <>
+struct Word<16> {
+  using Type = uint4;
+};
+template <typename T>
+using WordOf = typename Word<sizeof(T)>::Type;
+
+template <typename T>
+PTYNET_DEVICE T load(const T* from, Site) {
+  return __builtin_bit_cast(T, *reinterpret_cast<const WordOf<T>*>(from));
+}
+
+template <typename T>
+PTYNET_DEVICE T load_readonly(const T* from, Site) {
+  return __builtin_bit_cast(T, __ldg(reinterpret_cast<const WordOf<T>*>(from)));
+}
+
+template <typename T>
+PTYNET_DEVICE void store(T* to, const T& value, Site) {
+  *reinterpret_cast<WordOf<T>*>(to) = __builtin_bit_cast(WordOf<T>, value);
+}
+
+template <typename T, int N, int Id>
+PTYNET_DEVICE T* shared() {
+  __shared__ T array[N];
+  return array;
+}
+
+template <typename T>
+PTYNET_DEVICE T* dynamic_shared() {
+  extern __shared__ uint4 bytes[];
+  return reinterpret_cast<T*>(bytes);
+}
+
+PTYNET_DEVICE void barrier(Site) { __syncthreads(); }
+
+PTYNET_DEVICE std::uint32_t shared_address(const void* p) {
+  return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
+}
+
+template <int kBytes>
+PTYNET_DEVICE void copy_async(void* to, const void* from, bool valid, Site) {
+  static_assert(kBytes == 4 || kBytes == 8 || kBytes == 16);
+  const int bytes_read = valid ? kBytes : 0;  // the rest is filled with zeros
+  if constexpr (kBytes == 16) {               // past L1: a block reads nothing twice
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                 "l"(__cvta_generic_to_global(from)), "r"(bytes_read)
+                 : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"(shared_address(to)),
+                 "l"(__cvta_generic_to_global(from)), "n"(kBytes), "r"(bytes_read)
+                 : "memory");
+  }
+}
+
+PTYNET_DEVICE void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+template <int kPending>
+PTYNET_DEVICE void wait_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+template <typename T>
+PTYNET_DEVICE T atomic_add(T* to, T value, Site) {
+  if constexpr (sizeof(T) == 8) {  // two's complement: signed sums are unsigned ones
+    return static_cast<T>(atomicAdd(reinterpret_cast<unsigned long long*>(to),
+                                    static_cast<unsigned long long>(value)));
+  } else {
+    return atomicAdd(to, value);
+  }
+}
+
+template <typename T>
+PTYNET_DEVICE T atomic_max(T* to, T value, Site) {
+  return atomicMax(to, value);
+}
+
+inline constexpr unsigned kAllLanes = 0xFFFFFFFFU;
+
+template <typename T>
+PTYNET_DEVICE T shuffle(T value, int from_lane, Site) {
+  return __shfl_sync(kAllLanes, value, from_lane);
+}
+
+template <typename T>
+PTYNET_DEVICE T shuffle_xor(T value, int lane_mask, Site) {
+  return __shfl_xor_sync(kAllLanes, value, lane_mask);
+}
+
+PTYNET_DEVICE std::uint32_t ballot(bool value, Site) { return __ballot_sync(kAllLanes, value); }
+PTYNET_DEVICE void warp_barrier(Site) { __syncwarp(); }
+
+PTYNET_DEVICE float to_float(Half v) {
+  float out;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"(v.bits));
+  return out;
+}
+
+PTYNET_DEVICE float to_float(Bfloat16 v) { return __uint_as_float(unsigned{v.bits} << 16); }
+
+template <typename T>
+PTYNET_DEVICE T from_float(float v) {
+  if constexpr (std::is_same_v<T, float>) {
+    return v;
+  } else {
+    T out;
+    if constexpr (std::is_same_v<T, Half>) {
+      asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out.bits) : "f"(v));
+    } else {
+      asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(out.bits) : "f"(v));
+    }
+    return out;
+  }
+}
+
+PTYNET_DEVICE std::uint32_t round_tf32(std::uint32_t float_bits) {
+  std::uint32_t out;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(out) : "f"(__uint_as_float(float_bits)));
+  return out;
+}
+
+#define PTYNET_MMA(SHAPE_AND_TYPES)                                               \
+  asm volatile("mma.sync.aligned." SHAPE_AND_TYPES                                \
+               " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+               : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])       \
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+
+template <typename T>
+PTYNET_DEVICE void mma_sync(float (&sums)[4], const std::uint32_t (&a)[4],
+                            const std::uint32_t (&b)[2], Site) {
+  if constexpr (std::is_same_v<T, Half>) {
+    PTYNET_MMA("m16n8k16.row.col.f32.f16.f16.f32");
+  } else if constexpr (std::is_same_v<T, Bfloat16>) {
+    PTYNET_MMA("m16n8k16.row.col.f32.bf16.bf16.f32");
+  } else {
+    static_assert(std::is_same_v<T, Tf32>);
+    PTYNET_MMA("m16n8k8.row.col.f32.tf32.tf32.f32");
+  }
+}
+
+#undef PTYNET_MMA
+
+template <int kCount>
+PTYNET_DEVICE void ldmatrix(std::uint32_t (&out)[kCount], const void* row, Site) {
+  static_assert(kCount == 2 || kCount == 4);
+  if constexpr (kCount == 4) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(out[0]), "=r"(out[1])
+                 : "r"(shared_address(row))
+                 : "memory");
+  }
+}
+
+template <int kCount>
+PTYNET_DEVICE void ldmatrix_trans(std::uint32_t (&out)[kCount], const void* row, Site) {
+  static_assert(kCount == 2 || kCount == 4);
+  if constexpr (kCount == 4) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(out[0]), "=r"(out[1]), "=r"(out[2]), "=r"(out[3])
+                 : "r"(shared_address(row))
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(out[0]), "=r"(out[1])
+                 : "r"(shared_address(row))
+                 : "memory");
+  }
+}
+
+}  // namespace ptynet::cuda

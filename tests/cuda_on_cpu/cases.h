@@ -1,0 +1,27 @@
+// The table of cases that every hand-written kernel runs, through its launcher: on the twin and,
+// from the same source, on a device.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace ptynet::cuda::tests {
+
+// How a kernel's output compares with the reference backend's. NaN fails.
+struct Outcome {
+  double error = 0;   // of the norm, relative
+  double worst = 0;   // largest error of one element over what it may be: above 1 fails
+  std::string where;  // of that element
+};
+
+struct Case {
+  std::string kernel;     // "conv2d"
+  std::string precision;  // "fp16"; empty where there is no choice
+  std::string name;       // shape and options
+  std::function<Outcome()> run;
+};
+
+std::vector<Case> convolution_cases();
+
+}  // namespace ptynet::cuda::tests

@@ -1,0 +1,244 @@
+#include <algorithm>
+#include <cmath>
+#include <span>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/conv.h"
+#include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/thin_conv.h"
+#include "kernels/random.h"
+#include "tests/cuda_on_cpu/cases.h"
+#include "tests/cuda_on_cpu/device_memory.h"
+#include "tests/cuda_on_cpu/elements.h"
+
+namespace ptynet::cuda::tests {
+
+namespace {
+
+constexpr Activation kLeaky{ActivationKind::kLeakyRelu, 0.2F, 0};
+constexpr Activation kPlain{};
+constexpr Activation kClip{ActivationKind::kHardtanh, -1, 1};
+constexpr Activation kSigmoid{ActivationKind::kSigmoid, 0, 0};
+constexpr Activation kTanh{ActivationKind::kTanh, 0, 0};
+constexpr Activation kRelu{ActivationKind::kRelu, 0, 0};
+
+// n, h, w, ci, co, kernel, stride, padding, groups. PtyNet's layers in small, then odd ones.
+constexpr ConvShape kConvolutions[] = {
+    {1, 16, 16, 16, 16, 3, 2, 1, 1, kLeaky}, {5, 8, 8, 16, 32, 3, 2, 1, 1, kLeaky},
+    {1, 16, 16, 64, 64, 3, 1, 1, 2, kLeaky}, {2, 9, 11, 64, 128, 3, 2, 1, 1, kLeaky},
+    {1, 8, 8, 128, 64, 3, 1, 1, 1, kLeaky},  {5, 8, 8, 64, 16, 3, 1, 1, 1, kLeaky},
+    {1, 10, 12, 32, 32, 5, 1, 2, 1, kLeaky}, {2, 8, 8, 64, 32, 5, 1, 2, 2, kPlain},
+    {1, 12, 12, 96, 64, 1, 1, 0, 1, kPlain}, {1, 16, 16, 64, 64, 2, 2, 0, 1, kPlain},
+    {1, 1, 40, 32, 32, 3, 1, 1, 1, kRelu},   {1, 17, 1, 16, 24, 3, 1, 1, 1, kClip},
+    {1, 1, 1, 40, 40, 3, 1, 1, 1, kSigmoid}, {3, 7, 5, 48, 48, 3, 1, 0, 3, kTanh},
+    {1, 9, 9, 32, 32, 3, 3, 2, 1, kLeaky},   {5, 5, 7, 8, 8, 3, 1, 1, 1, kLeaky},
+    {1, 40, 36, 32, 64, 3, 1, 1, 1, kLeaky}, {1, 16, 16, 1, 16, 3, 1, 1, 1, kLeaky},
+    {2, 9, 10, 16, 2, 3, 1, 1, 2, kLeaky},   {5, 6, 7, 12, 20, 3, 1, 1, 1, kLeaky},
+    {1, 5, 5, 6, 9, 3, 1, 0, 3, kRelu},      {1, 10, 10, 12, 12, 3, 1, 1, 12, kPlain},
+    {1, 13, 9, 3, 5, 5, 2, 2, 1, kSigmoid},  {2, 7, 9, 34, 38, 3, 2, 1, 2, kLeaky},
+};
+
+constexpr ConvShape kTransposed[] = {
+    {1, 16, 16, 64, 64, 4, 2, 1, 2, kLeaky}, {5, 5, 7, 64, 32, 4, 2, 1, 1, kRelu},
+    {1, 12, 12, 32, 32, 2, 2, 0, 1, kPlain}, {2, 1, 9, 128, 128, 2, 2, 0, 1, kPlain},
+    {1, 8, 8, 2, 2, 4, 2, 1, 2, kClip},      {2, 6, 6, 2, 2, 2, 2, 0, 1, kPlain},
+    {1, 5, 4, 6, 9, 3, 1, 1, 3, kLeaky},     {1, 6, 5, 16, 24, 3, 2, 1, 1, kTanh},
+    {1, 3, 3, 4, 6, 5, 3, 0, 2, kPlain},     {1, 1, 1, 32, 16, 4, 2, 1, 1, kSigmoid},
+};
+
+// Those that is_thin_conv2d() and is_thin_conv_transpose2d() take.
+constexpr ConvShape kThin[] = {
+    {1, 16, 40, 1, 16, 3, 1, 1, 1, kLeaky}, {5, 9, 33, 1, 32, 5, 1, 2, 1, kLeaky},
+    {2, 7, 5, 1, 32, 1, 1, 0, 1, kPlain},   {1, 11, 70, 1, 64, 4, 2, 1, 1, kRelu},
+    {1, 1, 9, 1, 16, 3, 1, 1, 1, kSigmoid}, {1, 17, 1, 1, 16, 3, 2, 1, 1, kClip},
+};
+constexpr ConvShape kThinTransposed[] = {
+    {1, 16, 16, 2, 2, 4, 2, 1, 2, kClip},  {5, 6, 7, 2, 2, 2, 2, 0, 1, kPlain},
+    {2, 1, 9, 2, 2, 4, 2, 1, 1, kLeaky},   {1, 5, 4, 2, 2, 3, 2, 1, 2, kTanh},
+    {1, 3, 3, 2, 2, 5, 2, 0, 1, kSigmoid},
+};
+
+struct Variant {
+  bool transposed;
+  bool thin;
+  ConvShape shape;
+  Precision precision;
+  ConvTile tile;
+  bool bias;
+  // Sums of terms of one sign: there rounding averages out, and dropping bits would not.
+  bool positive;
+};
+
+std::string describe_shape(const Variant& v) {
+  const ConvShape& s = v.shape;
+  return text("n", s.n, " ", s.h, "x", s.w, " ", s.ci, "->", s.co, " k", s.kernel, " s", s.stride,
+              " p", s.padding, " g", s.groups, " a", static_cast<int>(s.activation.kind),
+              v.bias ? " bias" : "", v.positive ? " positive" : "",
+              v.thin ? "" : text(" tile ", v.tile.pixels_per_warp, "x", v.tile.channels));
+}
+
+std::vector<float> random_values(const char* name, std::int64_t count, double low, double high) {
+  const CounterRandom random(7, name);
+  std::vector<float> out(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    out[i] = static_cast<float>(low + (high - low) * random.uniform(i));
+  }
+  return out;
+}
+
+struct Operands {
+  Shape x_shape, w_shape, y_shape;
+  std::vector<float> x, w, b;
+  std::int64_t terms;  // that one output sums, at most
+};
+
+Operands make_operands(const Variant& v) {
+  const ConvShape& s = v.shape;
+  const std::int64_t taps = std::int64_t{s.kernel} * s.kernel;
+  const auto extent = [&](int in) {
+    return v.transposed ? (in - 1) * s.stride - 2 * s.padding + s.kernel
+                        : (in + 2 * s.padding - s.kernel) / s.stride + 1;
+  };
+  Operands out;
+  out.x_shape = {s.n, s.h, s.w, s.ci};
+  out.w_shape = v.transposed ? Shape{s.ci, s.kernel, s.kernel, s.co / s.groups}
+                             : Shape{s.co, s.kernel, s.kernel, s.ci / s.groups};
+  out.y_shape = {s.n, extent(s.h), extent(s.w), s.co};
+  const double low = v.positive ? 0 : -1;
+  out.x = rounded(random_values("x", out.x_shape.elements(), low, 1), v.precision);
+  out.w = rounded(random_values("w", out.w_shape.elements(), low, 1), v.precision);
+  if (v.bias) out.b = random_values("b", s.co, -1, 1);
+  out.terms = taps * (s.ci / s.groups);
+  return out;
+}
+
+std::vector<double> reference(const Variant& v, const Operands& operands) {
+  const auto backend = make_reference_backend();
+  const Array x = Array::copy_of(operands.x, operands.x_shape);
+  const Array w = Array::copy_of(operands.w, operands.w_shape);
+  const Array b = v.bias ? Array::copy_of(operands.b, {v.shape.co}) : Array();
+  Array y = Array::host(operands.y_shape, DType::kF64);
+  const ConvOptions options{v.shape.stride, v.shape.padding, v.shape.groups, v.shape.activation};
+  if (v.transposed) {
+    backend->conv_transpose2d(x, w, b, options, y);
+  } else {
+    backend->conv2d(x, w, b, options, y);
+  }
+  return {y.data<double>(), y.data<double>() + y.elements()};
+}
+
+DeviceMemory on_device(const std::vector<unsigned char>& bytes) {
+  DeviceMemory out(bytes.size());
+  out.upload(bytes.data());
+  return out;
+}
+
+std::vector<float> computed(const Variant& v, const Operands& operands) {
+  const DeviceMemory x = on_device(to_bytes(operands.x, v.precision));
+  const DeviceMemory w = on_device(to_bytes(operands.w, v.precision));
+  const DeviceMemory b = on_device(to_bytes(operands.b, Precision::kF32));
+  const std::size_t size = element_bytes(v.precision);
+  DeviceMemory y(static_cast<std::size_t>(operands.y_shape.elements()) * size);
+  y.fill(0xFF);
+  const auto* bias = v.bias ? static_cast<const float*>(b.data()) : nullptr;
+  const ConvOperands pointers{x.data(), w.data(), bias, y.data()};
+  if (v.thin) {
+    (v.transposed ? thin_conv_transpose2d : thin_conv2d)(v.shape, v.precision, pointers, nullptr);
+  } else if (v.transposed) {
+    DeviceMemory packed(static_cast<std::size_t>(packed_weights(v.shape)) * size);
+    packed.fill(0xFF);
+    pack_weights(v.shape, v.precision, w.data(), packed.data(), nullptr);
+    conv_transpose2d(v.shape, v.precision, {x.data(), packed.data(), bias, y.data()}, v.tile,
+                     nullptr);
+  } else {
+    conv2d(v.shape, v.precision, pointers, v.tile, nullptr);
+  }
+  std::vector<unsigned char> bytes(y.bytes());
+  y.download(bytes.data());
+  return from_bytes(bytes, v.precision);
+}
+
+// What one element may be off by, apart from the rounding of the result itself: K products of
+// size 1/3 add up to sqrt(K) / 3 (K / 4 where all are positive), each addition rounds to 2^-24 of
+// that, and errors of either sign add up as their root.
+double allowed_error(const Variant& v, std::int64_t terms) {
+  constexpr double kSafety = 8;
+  const double root = std::sqrt(static_cast<double>(terms));
+  const double products = root / 3;
+  const double sum = v.positive ? static_cast<double>(terms) / 4 : products;
+  const double additions = std::max(1.0, root) * 0x1p-24 * (sum + 1);
+  return kSafety * additions + kSafety / 2 * operand_rounding(v.precision) * products;
+}
+
+Outcome run_variant(const Variant& v) {
+  const Operands operands = make_operands(v);
+  const std::vector<double> expected = reference(v, operands);
+  const std::vector<float> found = computed(v, operands);
+  const double allowed = allowed_error(v, operands.terms);
+  Outcome out;
+  double squares = 0;
+  double error_squares = 0;
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double error = std::abs(double{found[i]} - expected[i]);
+    const double ratio =
+        error / (allowed + 1.01 * array_rounding(v.precision) * std::abs(expected[i]));
+    squares += expected[i] * expected[i];
+    error_squares += error * error;
+    if (!(ratio <= out.worst)) {  // NaN too
+      out.worst = std::isnan(ratio) ? HUGE_VAL : ratio;
+      out.where = text("element ", i, " of ", to_string(operands.y_shape), ": expected ",
+                       expected[i], ", found ", found[i]);
+    }
+  }
+  out.error = std::sqrt(error_squares / std::max(squares, 1e-30));
+  return out;
+}
+
+void add_case(const Variant& v, std::vector<Case>& cases) {
+  const char* kernel = v.transposed ? "conv_transpose2d" : "conv2d";
+  cases.push_back({text(v.thin ? "thin_" : "", kernel), std::string(name_of(v.precision)),
+                   describe_shape(v), [v] { return run_variant(v); }});
+}
+
+void add_shapes(std::span<const ConvShape> shapes, bool transposed, std::vector<Case>& cases) {
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    // Every tile meets every precision somewhere in the table.
+    for (std::size_t p = 0; p < std::size(kPrecisions); ++p) {
+      const std::vector<ConvTile> tiles =
+          (transposed ? transposed_tiles : conv_tiles)(shapes[i], kPrecisions[p]);
+      const ConvTile tile = tiles[(i + p) % tiles.size()];
+      add_case({transposed, false, shapes[i], kPrecisions[p], tile, i % 3 != 1, false}, cases);
+    }
+  }
+}
+
+void add_thin_shapes(std::span<const ConvShape> shapes, bool transposed, std::vector<Case>& cases) {
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    for (const Precision precision : {Precision::kF32, Precision::kBf16, Precision::kF16}) {
+      add_case({transposed, true, shapes[i], precision, {}, i % 3 != 1, false}, cases);
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<Case> convolution_cases() {
+  std::vector<Case> cases;
+  add_shapes(kConvolutions, false, cases);
+  add_shapes(kTransposed, true, cases);
+  add_thin_shapes(kThin, false, cases);
+  add_thin_shapes(kThinTransposed, true, cases);
+  const ConvShape even{1, 8, 16, 64, 64, 3, 1, 1, 1, kPlain};
+  const ConvShape big_steps{1, 8, 8, 64, 64, 5, 1, 2, 1, kLeaky};  // a ring of two stages
+  for (const Precision precision : kPrecisions) {
+    const std::vector<ConvTile> tiles = conv_tiles(even, precision);
+    for (const ConvTile& tile : tiles) {
+      add_case({false, false, even, precision, tile, true, false}, cases);
+    }
+    add_case({false, false, even, precision, tiles.front(), false, true}, cases);
+    add_case({false, false, big_steps, precision, {32, 64}, true, false}, cases);
+  }
+  return cases;
+}
+
+}  // namespace ptynet::cuda::tests

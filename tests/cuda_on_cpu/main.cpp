@@ -1,0 +1,96 @@
+// Runs the table of cases and prints, per kernel and precision, how many there are and the largest
+// error. On the twin each runs with the fibers in three orders. Exit status 1 when one fails.
+//
+//   cuda_on_cpu [WORDS]                only cases whose line contains WORDS
+//   cuda_on_cpu --count [ptynet-b]     what the layers of a network cost (count_layers.h)
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "kernels/error.h"
+#include "tests/cuda_on_cpu/cases.h"
+#ifndef PTYNET_ON_GPU
+#include "tests/cuda_on_cpu/count_layers.h"
+#include "tests/cuda_on_cpu/twin.h"
+#endif
+
+namespace {
+
+using ptynet::cuda::tests::Case;
+using ptynet::cuda::tests::Outcome;
+
+#ifdef PTYNET_ON_GPU
+const std::vector<std::string> kOrders{"on the device"};
+void set_order(const std::string&) {}
+#else
+const std::vector<std::string> kOrders{"ascending", "descending", "random"};
+void set_order(const std::string& name) {
+  using ptynet::cuda::twin::Order;
+  constexpr std::uint64_t kSeed = 20;
+  ptynet::cuda::twin::set_order(name == "ascending"    ? Order::kAscending
+                                : name == "descending" ? Order::kDescending
+                                                       : Order::kRandom,
+                                kSeed);
+}
+#endif
+
+struct Summary {
+  int cases = 0;
+  int failed = 0;
+  double error = 0;
+  double worst = 0;
+};
+
+// Whether it passed.
+bool run_case(const Case& test, Summary& summary) {
+  const std::string line = test.kernel + " " + test.precision + " " + test.name;
+  ++summary.cases;
+  for (const std::string& order : kOrders) {
+    try {
+      set_order(order);
+      const Outcome outcome = test.run();
+      summary.error = std::max(summary.error, outcome.error);
+      summary.worst = std::max(summary.worst, outcome.worst);
+      if (outcome.worst <= 1) continue;
+      std::printf("FAILED %s (%s): %.3g times what is allowed, %s\n", line.c_str(), order.c_str(),
+                  outcome.worst, outcome.where.c_str());
+    } catch (const ptynet::Error& error) {
+      std::printf("FAILED %s (%s): %s\n", line.c_str(), order.c_str(), error.what());
+    }
+    ++summary.failed;
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string words = argc > 1 ? argv[1] : "";
+#ifndef PTYNET_ON_GPU
+  if (words == "--count") {
+    constexpr int kMultiprocessors = 132;  // of an H100
+    constexpr double kMostFlop = 2e8;      // more take the fibers minutes
+    ptynet::cuda::tests::count_layers(argc > 2 ? argv[2] : "ptynet-s", kMultiprocessors, kMostFlop);
+    return 0;
+  }
+#endif
+  std::map<std::string, Summary> summaries;
+  int run = 0;
+  int failed = 0;
+  for (const Case& test : ptynet::cuda::tests::convolution_cases()) {
+    const std::string line = test.kernel + " " + test.precision + " " + test.name;
+    if (line.find(words) == std::string::npos) continue;
+    ++run;
+    failed += run_case(test, summaries[test.kernel + " " + test.precision]) ? 0 : 1;
+  }
+  std::printf("%-24s %6s %6s %12s %14s\n", "kernel", "cases", "failed", "norm error",
+              "worst/allowed");
+  for (const auto& [name, s] : summaries) {
+    std::printf("%-24s %6d %6d %12.2e %14.2f\n", name.c_str(), s.cases, s.failed, s.error, s.worst);
+  }
+  std::printf("%d cases, %d failed\n", run, failed);
+  return run == 0 || failed > 0 ? 1 : 0;
+}

@@ -1,0 +1,357 @@
+#include "tests/cuda_on_cpu/twin.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <random>
+#include <string_view>
+#include <vector>
+
+#include "tests/cuda_on_cpu/access_counter.h"
+#include "tests/cuda_on_cpu/fiber.h"
+#include "tests/cuda_on_cpu/narrow_f16.h"
+#include "tests/cuda_on_cpu/twin_matrices.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace ptynet::cuda::twin {
+
+namespace {
+
+// Limits of compute capability 9.0, which a launch must keep on the device too.
+constexpr int kMostThreads = 1024;
+constexpr int kMostBlocksAcross = 65535;  // along y and z
+constexpr std::size_t kMostSharedBytes = std::size_t{227} << 10;
+
+constexpr int kUnwritten = 0xFF;
+
+std::string place(const Site& site) {
+  std::string_view file = site.file;
+  file.remove_prefix(file.rfind('/') + 1);
+  return text(file, ":", site.line);
+}
+
+// Shared memory between two gaps that nobody may touch.
+class GuardedMemory {
+ public:
+  explicit GuardedMemory(std::size_t bytes)
+      : bytes_(bytes),
+        all_(static_cast<unsigned char*>(
+            ::operator new (bytes + 2 * kGap, std::align_val_t{kGap}))) {
+    std::memset(all_.get(), kMark, bytes + 2 * kGap);
+    std::memset(data(), kUnwritten, bytes);
+    poison_gaps();
+  }
+
+  unsigned char* data() const { return all_.get() + kGap; }
+  bool holds(const void* p) const { return p >= data() && p < data() + bytes_; }
+
+  // Throws when a gap was written (AddressSanitizer stops where it happens).
+  void check() const {
+#ifndef __SANITIZE_ADDRESS__
+    for (std::size_t i = 0; i < kGap; ++i) {
+      if (all_[i] != kMark || data()[bytes_ + i] != kMark) {
+        fail_runtime("shared memory of ", bytes_, " bytes was written outside of its bounds");
+      }
+    }
+#endif
+  }
+
+ private:
+  void poison_gaps() {
+#ifdef __SANITIZE_ADDRESS__
+    ASAN_POISON_MEMORY_REGION(all_.get(), kGap);
+    ASAN_POISON_MEMORY_REGION(data() + bytes_, kGap);
+#endif
+  }
+
+  static constexpr std::size_t kGap = 1024;
+  static constexpr unsigned char kMark = 0xA5;
+  struct Free {
+    void operator()(unsigned char* p) const { ::operator delete (p, std::align_val_t{kGap}); }
+  };
+  std::size_t bytes_;
+  std::unique_ptr<unsigned char[], Free> all_;
+};
+
+struct Copy {
+  void* to;
+  const void* from;  // null: zeros
+  std::size_t bytes;
+
+  void land() const {
+    if (from != nullptr) {
+      std::memcpy(to, from, bytes);
+    } else {
+      std::memset(to, 0, bytes);
+    }
+  }
+};
+
+enum class State : std::uint8_t { kReady, kAtBarrier, kInWarp };
+
+struct Thread {
+  Fiber fiber;
+  Position position;
+  State state = State::kReady;
+  Site site{};              // where it waits
+  void* operand = nullptr;  // for the warp it waits for
+  std::vector<Copy> open;   // copies of no group yet
+  std::vector<std::vector<Copy>> groups;
+
+  bool ended() const { return fiber.ended(); }
+  bool ready() const { return !ended() && state == State::kReady; }
+};
+
+struct Settings {
+  Order order = Order::kAscending;
+  std::mt19937_64 random;
+  std::optional<AccessCounter> counter;
+  Counts counts;
+
+  // 0 .. count - 1 in the order of this turn.
+  std::vector<std::size_t> turn(std::size_t count) {
+    std::vector<std::size_t> out(count);
+    std::iota(out.begin(), out.end(), std::size_t{0});
+    if (order == Order::kDescending) std::reverse(out.begin(), out.end());
+    if (order == Order::kRandom) std::shuffle(out.begin(), out.end(), random);
+    return out;
+  }
+};
+Settings settings;
+
+class Launch;
+Launch* running = nullptr;
+
+class Launch {
+ public:
+  Launch(const LaunchShape& shape, const std::function<void()>& body)
+      : shape_(shape), body_(body), threads_(static_cast<std::size_t>(shape.threads)) {
+    for (auto& thread : threads_) thread = std::make_unique<Thread>();
+  }
+
+  void run() {
+    const auto [x, y, z] = shape_.blocks;
+    const auto blocks =
+        static_cast<std::size_t>(x) * static_cast<std::size_t>(y) * static_cast<std::size_t>(z);
+    for (const std::size_t b : settings.turn(blocks)) {
+      const int i = static_cast<int>(b);
+      run_block({i % x, i / x % y, i / x / y});
+    }
+  }
+
+  Thread& current() { return *current_; }
+
+  void* shared_memory(const void* key, std::size_t bytes) {
+    return shared_.try_emplace(key, bytes).first->second.data();
+  }
+  bool is_shared(const void* p) const {
+    for (const auto& [key, memory] : shared_) {
+      if (memory.holds(p)) return true;
+    }
+    return false;
+  }
+  const void* dynamic_key() const { return this; }
+  std::size_t dynamic_bytes() const { return shape_.shared_bytes; }
+
+  void meet(void* operand, void (*work)(const Operands&), const Site& site) {
+    Thread& self = current();
+    self.operand = operand;
+    self.site = site;
+    self.state = State::kInWarp;
+    const std::size_t first = first_of_warp(self);
+    Operands operands{};
+    for (std::size_t l = 0; l < kWarpLanes; ++l) {
+      Thread& other = *threads_[first + l];
+      if (other.state != State::kInWarp) return pause();
+      if (other.site.line != site.line) {
+        fail_runtime("lanes of one warp meet at ", place(site), " and at ", place(other.site));
+      }
+      operands[l] = other.operand;
+    }
+    work(operands);
+    for (std::size_t l = 0; l < kWarpLanes; ++l) threads_[first + l]->state = State::kReady;
+  }
+
+  void wait_for_block(const Site& site) {
+    current().site = site;
+    current().state = State::kAtBarrier;
+    pause();
+  }
+
+ private:
+  static std::size_t first_of_warp(const Thread& thread) {
+    return static_cast<std::size_t>(thread.position.thread / kWarpLanes * kWarpLanes);
+  }
+
+  // The fiber that resumes another is none: current_ is set before each.
+  void pause() { current().fiber.pause(); }
+
+  void run_block(const Index3& block) {
+    shared_.clear();
+    for (std::size_t t = 0; t < threads_.size(); ++t) {
+      Thread& thread = *threads_[t];
+      thread.position = {block, shape_.blocks, static_cast<int>(t), shape_.threads};
+      thread.state = State::kReady;
+      thread.open.clear();
+      thread.groups.clear();
+      thread.fiber.start(body_);
+    }
+    while (true) {
+      bool ran = false;
+      for (const std::size_t w : settings.turn(threads_.size() / kWarpLanes)) ran |= run_warp(w);
+      if (!ran && !release_barrier()) break;
+    }
+    for (const auto& [key, memory] : shared_) memory.check();
+    if (settings.counter) settings.counter->end_block(settings.counts);
+  }
+
+  // Until all its lanes wait for the block or have ended; whether any had something to do.
+  bool run_warp(std::size_t warp) {
+    bool ran = false;
+    for (bool again = true; again;) {
+      again = false;
+      for (const std::size_t l : settings.turn(kWarpLanes)) {
+        Thread& thread = *threads_[warp * kWarpLanes + l];
+        if (!thread.ready()) continue;
+        current_ = &thread;
+        thread.fiber.resume();
+        again = ran = true;
+      }
+    }
+    return ran;
+  }
+
+  // Whether anybody waited. Throws when not all threads wait at the same barrier.
+  bool release_barrier() {
+    const auto first = std::find_if(threads_.begin(), threads_.end(),
+                                    [](const auto& thread) { return !thread->ended(); });
+    if (first == threads_.end()) return false;
+    const Site& site = (*first)->site;
+    for (const auto& thread : threads_) {
+      if (thread->ended() || thread->state != State::kAtBarrier || thread->site.line != site.line) {
+        fail_runtime("thread ", (*first)->position.thread, " waits at ", place(site),
+                     " for thread ", thread->position.thread, ", which ",
+                     thread->ended() ? "has ended" : "waits at " + place(thread->site));
+      }
+    }
+    for (const auto& thread : threads_) thread->state = State::kReady;
+    return true;
+  }
+
+  const LaunchShape& shape_;
+  const std::function<void()>& body_;
+  std::vector<std::unique_ptr<Thread>> threads_;
+  std::map<const void*, GuardedMemory> shared_;
+  Thread* current_ = nullptr;
+};
+
+void expect_launchable(const LaunchShape& shape) {
+  const auto [x, y, z] = shape.blocks;
+  if (shape.threads < kWarpLanes || shape.threads > kMostThreads ||
+      shape.threads % kWarpLanes != 0) {
+    fail_runtime("a block has 32, 64 .. 1024 threads, found ", shape.threads);
+  }
+  if (x < 1 || y < 1 || z < 1 || y > kMostBlocksAcross || z > kMostBlocksAcross) {
+    fail_runtime("a grid has at least 1 block and up to 65535 along y and z, found ", x, " x ", y,
+                 " x ", z);
+  }
+  if (shape.shared_bytes > kMostSharedBytes) {
+    fail_runtime("a block has up to ", kMostSharedBytes, " bytes of shared memory, found ",
+                 shape.shared_bytes);
+  }
+}
+
+}  // namespace
+
+void expect_shared(const void* p, const char* what, const Site& site) {
+  if (!running->is_shared(p)) {
+    fail_runtime(place(site), ": ", what, " needs an address in shared memory");
+  }
+}
+
+void count_matrix_instruction() { ++settings.counts.matrix_instructions; }
+
+void set_order(Order order, std::uint64_t seed) {
+  settings.order = order;
+  settings.random.seed(seed);
+}
+
+Counting::Counting() {
+  settings.counter.emplace();
+  settings.counts = {};
+}
+Counting::~Counting() { settings.counter.reset(); }
+const Counts& Counting::counts() const { return settings.counts; }
+
+void run(const char* name, const LaunchShape& shape, const std::function<void()>& body) {
+  try {
+    expect_launchable(shape);
+    Launch here(shape, body);
+    running = &here;
+    here.run();
+    running = nullptr;
+  } catch (const Error& error) {
+    running = nullptr;
+    throw Error(error.fault(), text(name, ": ", error.what()));
+  }
+}
+
+const Position& position() { return running->current().position; }
+
+void* shared_memory(const void* key, std::size_t bytes) {
+  return running->shared_memory(key, bytes);
+}
+
+void* dynamic_shared_memory() {
+  return running->shared_memory(running->dynamic_key(), running->dynamic_bytes());
+}
+
+void note_access(const void* address, std::size_t bytes, bool writes, const Site& site) {
+  if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0) {
+    fail_runtime(place(site), ": ", writes ? "a store" : "a load", " of ", bytes,
+                 " bytes at an address that is no multiple of them");
+  }
+  if (!settings.counter) return;
+  const Space space = running->is_shared(address) ? Space::kShared : Space::kGlobal;
+  settings.counter->note(position().thread, site, space, address, bytes);
+}
+
+void wait_for_block(const Site& site) { running->wait_for_block(site); }
+
+void start_copy(void* to, const void* from, std::size_t bytes, bool valid, const Site& site) {
+  expect_shared(to, "a copy's target", site);
+  note_access(to, bytes, true, site);
+  if (valid) note_access(from, bytes, false, site);
+  std::memset(to, kUnwritten, bytes);
+  running->current().open.push_back({to, valid ? from : nullptr, bytes});
+}
+
+void commit_copies() {
+  Thread& self = running->current();
+  self.groups.push_back(std::move(self.open));
+  self.open.clear();
+}
+
+void wait_for_copies(int pending) {
+  std::vector<std::vector<Copy>>& groups = running->current().groups;
+  while (groups.size() > static_cast<std::size_t>(pending)) {
+    for (const Copy& copy : groups.front()) copy.land();
+    groups.erase(groups.begin());
+  }
+}
+
+void meet(void* operand, void (*work)(const Operands&), const Site& site) {
+  running->meet(operand, work, site);
+}
+
+Half narrow_f16(float v) { return cuda::narrow_f16(v); }
+
+}  // namespace ptynet::cuda::twin

@@ -1,0 +1,35 @@
+// The host twin of a device, as tests steer and question it. Kernels know it by
+// kernels/cuda/device_host.h.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cuda/device.h"
+
+namespace ptynet::cuda::twin {
+
+// In which order warps of a block, and lanes of a warp, get to run. A warp runs until all its lanes
+// wait for the block: a kernel that is right in one order only lacks a barrier.
+enum class Order : std::uint8_t { kAscending, kDescending, kRandom };
+void set_order(Order order, std::uint64_t seed = 0);
+
+// What warps asked of the memories and matrix units.
+struct Counts {
+  std::int64_t global_accesses = 0;  // of a warp
+  std::int64_t global_sectors = 0;   // of 32 bytes
+  std::int64_t shared_accesses = 0;  // of a warp, in parts of at most 128 bytes
+  std::int64_t shared_waves = 0;     // that those parts take: 1 each without bank conflicts
+  std::int64_t matrix_instructions = 0;
+};
+
+// Counts all launches of its life. One at a time.
+class Counting {
+ public:
+  Counting();
+  ~Counting();
+  Counting(const Counting&) = delete;
+  Counting& operator=(const Counting&) = delete;
+  const Counts& counts() const;
+};
+
+}  // namespace ptynet::cuda::twin
