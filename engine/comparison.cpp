@@ -32,6 +32,7 @@ constexpr Row kPhases{[](const std::complex<double>& value) { return std::arg(va
 // File names without folder and ending; with the folder where two would be called alike.
 std::vector<std::string> names_of(const std::vector<JudgedResult>& results) {
   std::vector<std::string> names;
+  names.reserve(results.size());
   for (const JudgedResult& result : results) names.push_back(result.path.stem().string());
   std::vector<std::string> sorted = names;
   std::sort(sorted.begin(), sorted.end());

@@ -282,6 +282,7 @@ Array render_row(const std::vector<Panel>& panels, const PictureOptions& options
   const std::int64_t block = (together + kMostSide - 1) / kMostSide;
   const std::int64_t zoom = block > 1 ? 1 : (kLeastSide + longest - 1) / longest;
   std::vector<Plane> planes;
+  planes.reserve(panels.size());
   for (const Panel& panel : panels) planes.push_back(shrunk(panel.values, block));
   const Layout layout = layout_of(planes.front(), zoom, panels, options);
   Canvas canvas(layout.rows, layout.columns);
