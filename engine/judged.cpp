@@ -191,6 +191,7 @@ Judged judge(const EvaluateRequest& request) {
   std::vector<fs::path> paths{request.result};
   paths.insert(paths.end(), request.beside.begin(), request.beside.end());
   std::vector<Placed> placed;
+  placed.reserve(paths.size());
   for (const fs::path& path : paths) placed.push_back(place(path, request));
   const ComplexImage whole_truth = load_truths(request);
   Judged out;
