@@ -136,23 +136,25 @@ Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& 
 
 Tensor batch_norm_training(Context& context, const Tensor& x, const Tensor& weight,
                            const Tensor& bias, const BatchNormState& state) {
-  BatchNormParameters p{weight.value(),    bias.value(),  state.running_mean,
-                        state.running_var, state.epsilon, state.momentum};
+  BatchNormParameters p{weight.value(), bias.value(),   state.running_mean, state.running_var,
+                        state.epsilon,  state.momentum, state.activation};
   expect_parameters(x, p);
   if (x.value().elements() == x.shape()[3]) {
     fail_input("batch_norm: one value per channel has no variance to train with, found ",
                describe(x.value()), ": use a larger batch or larger frames");
   }
   const DType type = x.value().dtype();
-  BatchStatistics batch{context.allocate(weight.shape(), type),
-                        context.allocate(weight.shape(), type)};
+  BatchStatistics batch;
+  for (Array* of_channel : {&batch.mean, &batch.inverse_std, &batch.scale, &batch.shift}) {
+    *of_channel = context.allocate(weight.shape(), type);
+  }
   Tensor y(context.allocate(x.shape(), type));
   context.backend().batch_norm_training(x.value(), p, batch, y.value());
   if (Tape* tape = tape_of(x, weight, bias)) {
-    tape->record(y, [&context, tape, x, weight, bias, batch](const Array& dy) {
+    tape->record(y, [&context, tape, x, weight, bias, batch, a = p.activation](const Array& dy) {
       OperandGradients d{gradient_for(context, x), gradient_for(context, weight),
                          gradient_for(context, bias)};
-      context.backend().batch_norm_gradient(x.value(), weight.value(), batch, dy, d);
+      context.backend().batch_norm_gradient(x.value(), batch, a, dy, d);
       tape->accumulate(x, d.x);
       tape->accumulate(weight, d.w);
       tape->accumulate(bias, d.b);

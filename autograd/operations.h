@@ -25,6 +25,7 @@ struct BatchNormState {
   Array running_var;
   float epsilon = 1e-5F;
   float momentum = 0.1F;
+  Activation activation{};  // of the result
 };
 Tensor batch_norm_training(Context& context, const Tensor& x, const Tensor& weight,
                            const Tensor& bias, const BatchNormState& state);

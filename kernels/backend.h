@@ -34,13 +34,16 @@ struct BatchNormParameters {  // each [c]
   Array running_mean;
   Array running_var;
   float epsilon = 1e-5F;
-  float momentum = 0.1F;  // training: the share of a batch in the running statistics
+  float momentum = 0.1F;    // training: the share of a batch in the running statistics
+  Activation activation{};  // applied to what was normalised, scaled and shifted
 };
 
-// Of one batch, per channel [c]: what normalised it.
+// Of one batch, per channel [c]: what normalised it, y = activation((x - mean) * scale + shift).
 struct BatchStatistics {
   Array mean;
   Array inverse_std;  // 1 / sqrt(variance + epsilon), the variance being the biased one
+  Array scale;        // weight * inverse_std
+  Array shift;        // the bias, and what rounding took from the mean
 };
 
 // Derivatives of the loss by an operation's operands. Those left empty are not wanted and not
@@ -164,7 +167,8 @@ class Backend {
   // b [co] or empty; y [n, oh, ow, co], oh = (h - 1) * stride - 2 * padding + kh.
   virtual void conv_transpose2d(const Array& x, const Array& w, const Array& b,
                                 const ConvOptions& o, Array& y) = 0;
-  // With stored statistics: (x - mean) / sqrt(var + epsilon) * weight + bias per channel.
+  // With stored statistics: activation((x - mean) / sqrt(var + epsilon) * weight + bias) per
+  // channel.
   virtual void batch_norm(const Array& x, const BatchNormParameters& p, Array& y) = 0;
   virtual void activation(const Array& x, const Activation& a, Array& y) = 0;
   // Window and stride `kernel`; rows and columns left over are dropped.
@@ -211,9 +215,11 @@ class Backend {
   // moves the running ones: running += momentum * (batch - running), the variance with n h w - 1.
   virtual void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
                                    Array& y) = 0;
-  virtual void batch_norm_gradient(const Array& x, const Array& weight,
-                                   const BatchStatistics& batch, const Array& dy,
-                                   OperandGradients& d) = 0;
+  // From what batch_norm_training() left in `batch`. The activation's slope is taken from y, which
+  // is computed from x once more, by normalised() (kernels/math.h) in the type of the arrays as it
+  // was the first time: cheaper than to read it.
+  virtual void batch_norm_gradient(const Array& x, const BatchStatistics& batch,
+                                   const Activation& a, const Array& dy, OperandGradients& d) = 0;
   // dx = dy * slope, from the activated y (kernels/math.h, activation_slope).
   virtual void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) = 0;
   // To the first largest value of each window, in row order; 0 for what was dropped.

@@ -182,20 +182,22 @@ class CheckBackend final : public Backend {
   }
   void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
                            Array& y) override {
-    both("batch_norm_training", {y, batch.mean, batch.inverse_std, p.running_mean, p.running_var},
-         [&](Backend& on, Arrays& r) {
-           BatchStatistics found{r[1], r[2]};
-           BatchNormParameters moved = p;
-           moved.running_mean = r[3];
-           moved.running_var = r[4];
-           on.batch_norm_training(x, moved, found, r[0]);
-         });
+    both(
+        "batch_norm_training",
+        {y, p.running_mean, p.running_var, batch.mean, batch.inverse_std, batch.scale, batch.shift},
+        [&](Backend& on, Arrays& r) {
+          BatchNormParameters moved = p;
+          moved.running_mean = r[1];
+          moved.running_var = r[2];
+          BatchStatistics found{r[3], r[4], r[5], r[6]};
+          on.batch_norm_training(x, moved, found, r[0]);
+        });
   }
-  void batch_norm_gradient(const Array& x, const Array& weight, const BatchStatistics& batch,
+  void batch_norm_gradient(const Array& x, const BatchStatistics& batch, const Activation& a,
                            const Array& dy, OperandGradients& d) override {
     both("batch_norm_gradient", {d.x, d.w, d.b}, [&](Backend& on, Arrays& r) {
       OperandGradients found{r[0], r[1], r[2]};
-      on.batch_norm_gradient(x, weight, batch, dy, found);
+      on.batch_norm_gradient(x, batch, a, dy, found);
     });
   }
   void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) override {

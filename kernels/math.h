@@ -72,6 +72,13 @@ PTYNET_HOST_DEVICE inline Real activation_slope(Real y, const Activation& a) {
   return Real{1};
 }
 
+// A value of a batch norm, before its activation: the difference first, for means far larger than
+// the spread.
+template <typename Real>
+PTYNET_HOST_DEVICE inline Real normalised(Real x, Real mean, Real scale, Real shift) {
+  return (x - mean) * scale + shift;
+}
+
 // How predicted intensities p are held against measured counts m, per pixel:
 // l1: |m - p|; amplitude: |sqrt m - sqrt p|; poisson: p - m log(p + kPoissonFloor).
 enum class IntensityLoss : std::uint8_t { kL1, kAmplitude, kPoisson };

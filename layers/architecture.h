@@ -42,7 +42,7 @@ struct LayerSpec {
   std::int64_t in = 0, out = 0, kernel = 0, stride = 1, padding = 0, groups = 1;
   bool bias = false;
   float epsilon = 1e-5F, momentum = 0.1F;     // batch norm, of `in` channels
-  Activation activation;                      // fused into convolutions when a network is built
+  Activation activation;                      // fused, when built, into the layer before
   std::int64_t scale = 1;                     // upsampling
   float probability = 0;                      // dropout: does nothing in inference
   std::vector<std::vector<LayerSpec>> parts;  // residual: main and shortcut; branches: each

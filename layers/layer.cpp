@@ -76,7 +76,10 @@ class Convolution final : public Layer {
 class BatchNorm final : public Layer {
  public:
   BatchNorm(Context& context, const LayerSpec& spec, const StateDict& state, DType type)
-      : name_(spec.name), epsilon_(spec.epsilon), momentum_(spec.momentum) {
+      : name_(spec.name),
+        epsilon_(spec.epsilon),
+        momentum_(spec.momentum),
+        activation_(spec.activation) {
     for (std::size_t i = 0; i < kSuffixes.size(); ++i) {
       tensors_[i] = own(context, state, spec.name + kSuffixes[i], type);
     }
@@ -85,11 +88,13 @@ class BatchNorm final : public Layer {
   Tensor forward(Context& context, const Tensor& x, const Pass& pass) override {
     const auto& [weight, bias, mean, variance] = tensors_;
     if (pass.training) {
-      return batch_norm_training(context, x, weight, bias,
-                                 {mean.value(), variance.value(), epsilon_, momentum_});
+      return batch_norm_training(
+          context, x, weight, bias,
+          {mean.value(), variance.value(), epsilon_, momentum_, activation_});
     }
     return batch_norm(context, x,
-                      {weight.value(), bias.value(), mean.value(), variance.value(), epsilon_});
+                      {weight.value(), bias.value(), mean.value(), variance.value(), epsilon_,
+                       momentum_, activation_});
   }
   void add_parameters(std::vector<Parameter>& parameters) override {
     for (std::size_t i = 0; i < kSuffixes.size(); ++i) {
@@ -103,6 +108,7 @@ class BatchNorm final : public Layer {
   std::string name_;
   float epsilon_;
   float momentum_;
+  Activation activation_;
   std::array<Tensor, 4> tensors_;
 };
 
@@ -201,16 +207,19 @@ std::unique_ptr<Layer> build_layer(Context& context, const LayerSpec& spec, cons
   fail_runtime("no layer is built for type ", static_cast<int>(spec.type));
 }
 
-// Each convolution takes the activation that follows it; dropout does nothing in inference.
+bool takes_activation(const LayerSpec& layer) {
+  return (layer.type == LayerType::kConv2d || layer.type == LayerType::kConvTranspose2d ||
+          layer.type == LayerType::kBatchNorm2d) &&
+         layer.activation.kind == ActivationKind::kNone;
+}
+
+// Each convolution and each batch norm takes the activation that follows it; dropout does nothing
+// in inference.
 std::vector<LayerSpec> fused(const std::vector<LayerSpec>& layers) {
   std::vector<LayerSpec> out;
   for (const LayerSpec& layer : layers) {
     if (layer.type == LayerType::kDropout) continue;
-    const bool follows_convolution =
-        !out.empty() &&
-        (out.back().type == LayerType::kConv2d || out.back().type == LayerType::kConvTranspose2d) &&
-        out.back().activation.kind == ActivationKind::kNone;
-    if (layer.type == LayerType::kActivation && follows_convolution) {
+    if (layer.type == LayerType::kActivation && !out.empty() && takes_activation(out.back())) {
       out.back().activation = layer.activation;
     } else {
       out.push_back(layer);

@@ -50,8 +50,8 @@ class Sequential final : public Layer {
 };
 
 // Builds a sequence with tensors of `type` (f32; f64 on the reference backend); activations that
-// follow a convolution are fused into it. The state was checked by check_state(); where orders and
-// types agree the layers share its elements.
+// follow a convolution or a batch norm are fused into it. The state was checked by check_state();
+// where orders and types agree the layers share its elements.
 std::unique_ptr<Layer> build_layers(Context& context, const std::vector<LayerSpec>& layers,
                                     const StateDict& state, DType type);
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "kernels/cpu/conv.h"
+#include "kernels/cpu/fixed_activation.h"
 
 namespace ptynet::cpu {
 
@@ -53,27 +54,11 @@ struct SumGradient {
   }
 
   void multiply(std::int64_t first, std::int64_t size) const {
-    switch (activation.kind) {
-      case ActivationKind::kNone:
-        return multiply_kind<ActivationKind::kNone>(first, size);
-      case ActivationKind::kLeakyRelu:
-        return multiply_kind<ActivationKind::kLeakyRelu>(first, size);
-      case ActivationKind::kRelu:
-        return multiply_kind<ActivationKind::kRelu>(first, size);
-      case ActivationKind::kHardtanh:
-        return multiply_kind<ActivationKind::kHardtanh>(first, size);
-      case ActivationKind::kSigmoid:
-        return multiply_kind<ActivationKind::kSigmoid>(first, size);
-      case ActivationKind::kTanh:
-        return multiply_kind<ActivationKind::kTanh>(first, size);
-    }
-  }
-
-  template <ActivationKind Kind>
-  void multiply_kind(std::int64_t first, std::int64_t size) const {
-    const Activation a{Kind, activation.alpha, activation.beta};
+    with_kind(activation, [this, first, size](auto kind) {
+      const Activation a = kind.activation();
 #pragma omp simd
-    for (std::int64_t i = first; i < first + size; ++i) dz[i] = dy[i] * activation_slope(y[i], a);
+      for (std::int64_t i = first; i < first + size; ++i) dz[i] = dy[i] * activation_slope(y[i], a);
+    });
   }
 
   // In f32 within a piece, in f64 over pieces.

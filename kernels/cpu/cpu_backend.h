@@ -59,7 +59,7 @@ class CpuBackend final : public Backend {
 
   void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
                            Array& y) override;
-  void batch_norm_gradient(const Array& x, const Array& weight, const BatchStatistics& batch,
+  void batch_norm_gradient(const Array& x, const BatchStatistics& batch, const Activation& a,
                            const Array& dy, OperandGradients& d) override;
   void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) override;
   void max_pool2d_gradient(const Array& x, std::int64_t kernel, const Array& dy,

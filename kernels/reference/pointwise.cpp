@@ -51,8 +51,9 @@ void ReferenceBackend::batch_norm(const Array& x, const BatchNormParameters& p, 
     const std::vector<double> variance = values_of(p.running_var);
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::size_t c = i % weight.size();
-      values[i] =
-          (values[i] - mean[c]) / std::sqrt(variance[c] + double{p.epsilon}) * weight[c] + bias[c];
+      const double scaled =
+          (values[i] - mean[c]) / std::sqrt(variance[c] + double{p.epsilon}) * weight[c];
+      values[i] = activate(scaled + bias[c], p.activation);
     }
     store(values, y);
   });
@@ -150,34 +151,67 @@ void ReferenceBackend::batch_norm_training(const Array& x, BatchNormParameters& 
     for (std::size_t i = 0; i < values.size(); ++i) {
       squares[i % channels] += std::pow(values[i] - mean[i % channels], 2);
     }
+    store(mean, batch.mean);
+    const std::vector<double> kept_mean = values_of(batch.mean);  // rounded, where it is f32
     std::vector<double> inverse_std(channels);
+    std::vector<double> scale(channels);
+    std::vector<double> shift(channels);
     for (std::size_t c = 0; c < channels; ++c) {
       inverse_std[c] = 1 / std::sqrt(squares[c] / count + double{p.epsilon});
+      scale[c] = weight[c] * inverse_std[c];
+      shift[c] = bias[c] + (kept_mean[c] - mean[c]) * scale[c];
       running_mean[c] += double{p.momentum} * (mean[c] - running_mean[c]);
       running_var[c] += double{p.momentum} * (squares[c] / (count - 1) - running_var[c]);
     }
     for (std::size_t i = 0; i < values.size(); ++i) {
       const std::size_t c = i % channels;
-      values[i] = (values[i] - mean[c]) * inverse_std[c] * weight[c] + bias[c];
+      values[i] = activate(normalised(values[i], kept_mean[c], scale[c], shift[c]), p.activation);
     }
     store(values, y);
-    store(mean, batch.mean);
     store(inverse_std, batch.inverse_std);
+    store(scale, batch.scale);
+    store(shift, batch.shift);
     store(running_mean, p.running_mean);
     store(running_var, p.running_var);
   });
 }
 
+namespace {
+
+// dy times the activation's slope at the y that a batch norm gave. In Real, as y was computed on a
+// device: next to a kink a double can lie on the other side.
+template <typename Real>
+std::vector<double> before_activation(const Array& x, const BatchStatistics& batch,
+                                      const Activation& a, const Array& dy) {
+  const std::vector<double> in = values_of(x);
+  const std::vector<double> mean = values_of(batch.mean);
+  const std::vector<double> scale = values_of(batch.scale);
+  const std::vector<double> shift = values_of(batch.shift);
+  std::vector<double> out = values_of(dy);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const std::size_t c = i % mean.size();
+    const Real y = activate(normalised(static_cast<Real>(in[i]), static_cast<Real>(mean[c]),
+                                       static_cast<Real>(scale[c]), static_cast<Real>(shift[c])),
+                            a);
+    out[i] *= double{activation_slope(y, a)};
+  }
+  return out;
+}
+
+}  // namespace
+
 // The chain rule through the variance and the mean (Ioffe and Szegedy 2015, section 3).
-void ReferenceBackend::batch_norm_gradient(const Array& x, const Array& weight,
-                                           const BatchStatistics& batch, const Array& dy,
+void ReferenceBackend::batch_norm_gradient(const Array& x, const BatchStatistics& batch,
+                                           const Activation& a, const Array& dy,
                                            OperandGradients& d) {
   submit("batch_norm_gradient", [=]() mutable {
     const std::vector<double> in = values_of(x);
-    const std::vector<double> upstream = values_of(dy);
-    const std::vector<double> scale = values_of(weight);
+    const std::vector<double> upstream = x.dtype() == DType::kF64
+                                             ? before_activation<double>(x, batch, a, dy)
+                                             : before_activation<float>(x, batch, a, dy);
     const std::vector<double> mean = values_of(batch.mean);
     const std::vector<double> inverse_std = values_of(batch.inverse_std);
+    const std::vector<double> scale = values_of(batch.scale);
     const std::size_t channels = scale.size();
     const std::size_t of_channel = in.size() / channels;
     const auto count = static_cast<double>(of_channel);
@@ -190,14 +224,14 @@ void ReferenceBackend::batch_norm_gradient(const Array& x, const Array& weight,
       const double excess = in[i] - mean[c];
       dw[c] += upstream[i] * excess * inverse_std[c];
       db[c] += upstream[i];
-      d_variance[c] -= upstream[i] * scale[c] * excess * std::pow(inverse_std[c], 3) / 2;
-      d_mean[c] -= upstream[i] * scale[c] * inverse_std[c];
+      d_variance[c] -= upstream[i] * scale[c] * excess * std::pow(inverse_std[c], 2) / 2;
+      d_mean[c] -= upstream[i] * scale[c];
     }
     std::vector<double> dx(in.size());
     for (std::size_t i = 0; i < in.size(); ++i) {
       const std::size_t c = i % channels;
-      dx[i] = upstream[i] * scale[c] * inverse_std[c] +
-              d_variance[c] * 2 * (in[i] - mean[c]) / count + d_mean[c] / count;
+      dx[i] = upstream[i] * scale[c] + d_variance[c] * 2 * (in[i] - mean[c]) / count +
+              d_mean[c] / count;
     }
     store(dx, d.x);
     store(dw, d.w);

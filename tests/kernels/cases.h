@@ -48,6 +48,12 @@ inline Array random_activated(const std::string& name, const Shape& shape, const
   return out;
 }
 
+// Room for what normalises a batch.
+inline BatchStatistics room_for_batch(std::int64_t channels, DType type = DType::kF32) {
+  const auto room = [&] { return Array::host({channels}, type); };
+  return {room(), room(), room(), room()};
+}
+
 // Whole counts of any frame type, with a bad value of the type here and there.
 template <typename T>
 Array random_counts(const std::string& name, const Shape& shape, T bad) {

@@ -6,8 +6,10 @@ namespace {
 
 const Shape kShape{2, 6, 8, 5};
 
+const Activation kActivations[] = {kPlain, kLeaky, kClip, kSigmoid, kTanh, kRelu};
+
 void add_activations(OperationCases& cases) {
-  for (const Activation& a : {kPlain, kLeaky, kClip, kSigmoid, kTanh, kRelu}) {
+  for (const Activation& a : kActivations) {
     const int kind = static_cast<int>(a.kind);
     cases.push_back({text("activation ", kind), [a](Backend& backend) -> std::vector<Output> {
                        Array y = Array::host(kShape, DType::kF32);
@@ -24,9 +26,12 @@ void add_activations(OperationCases& cases) {
   }
 }
 
-BatchNormParameters batch_norm_parameters(std::int64_t channels) {
-  return {random_array("bn w", {channels}), random_array("bn b", {channels}),
-          random_array("bn mean", {channels}), random_array("bn var", {channels}, 0.1, 2)};
+BatchNormParameters batch_norm_parameters(std::int64_t channels, const Activation& a) {
+  BatchNormParameters p{random_array("bn w", {channels}), random_array("bn b", {channels}),
+                        random_array("bn mean", {channels}),
+                        random_array("bn var", {channels}, 0.1, 2)};
+  p.activation = a;
+  return p;
 }
 
 // Off centre, so that a sum of squares alone would lose digits.
@@ -34,21 +39,19 @@ Array batch_norm_input(const std::string& name, const Shape& shape) {
   return random_array(name, shape, 1, 4);
 }
 
-void add_batch_norm(OperationCases& cases, const Shape& shape) {
+void add_batch_norm(OperationCases& cases, const Shape& shape, const Activation& a) {
   const std::int64_t channels = shape[3];
   const std::int64_t count = shape.elements() / channels;
-  cases.push_back({text("batch_norm ", to_string(shape)),
-                   [shape, channels](Backend& backend) -> std::vector<Output> {
+  const std::string about = text("a", static_cast<int>(a.kind), " ", to_string(shape));
+  cases.push_back({"batch_norm " + about, [=](Backend& backend) -> std::vector<Output> {
                      Array y = Array::host(shape, DType::kF32);
-                     backend.batch_norm(random_array("bn", shape), batch_norm_parameters(channels),
-                                        y);
+                     backend.batch_norm(random_array("bn", shape),
+                                        batch_norm_parameters(channels, a), y);
                      return {{y}};
                    }});
-  cases.push_back({text("batch_norm_training ", to_string(shape)),
-                   [shape, channels, count](Backend& backend) -> std::vector<Output> {
-                     BatchNormParameters p = batch_norm_parameters(channels);
-                     BatchStatistics batch{Array::host({channels}, DType::kF32),
-                                           Array::host({channels}, DType::kF32)};
+  cases.push_back({"batch_norm_training " + about, [=](Backend& backend) -> std::vector<Output> {
+                     BatchNormParameters p = batch_norm_parameters(channels, a);
+                     BatchStatistics batch = room_for_batch(channels);
                      Array y = Array::host(shape, DType::kF32);
                      for (const char* name : {"bn first", "bn second"}) {
                        backend.batch_norm_training(batch_norm_input(name, shape), p, batch, y);
@@ -56,27 +59,26 @@ void add_batch_norm(OperationCases& cases, const Shape& shape) {
                      return {{y, count},
                              {batch.mean, count},
                              {batch.inverse_std, count},
+                             {batch.scale, count},
+                             {batch.shift, count},
                              {p.running_mean, count},
                              {p.running_var, count}};
                    }});
   for (const std::string wanted : {"xwb", "x", "wb"}) {
-    cases.push_back({text("batch_norm_gradient ", wanted, " ", to_string(shape)),
-                     [shape, channels, count, wanted](Backend& backend) {
+    cases.push_back({text("batch_norm_gradient ", wanted, " ", about), [=](Backend& backend) {
                        const Array x = batch_norm_input("bn x", shape);
-                       BatchNormParameters p = batch_norm_parameters(channels);
-                       BatchStatistics batch{Array::host({channels}, DType::kF32),
-                                             Array::host({channels}, DType::kF32)};
+                       BatchNormParameters p = batch_norm_parameters(channels, a);
+                       BatchStatistics batch = room_for_batch(channels);
                        Array y = Array::host(shape, DType::kF32);
                        make_reference_backend()->batch_norm_training(x, p, batch, y);
                        OperandGradients d;
                        if (wanted != "wb") d.x = Array::host(shape, DType::kF32);
                        if (wanted != "x") d.w = Array::host({channels}, DType::kF32);
                        if (wanted != "x") d.b = Array::host({channels}, DType::kF32);
-                       backend.batch_norm_gradient(x, p.weight, batch, random_array("bn dy", shape),
-                                                   d);
+                       backend.batch_norm_gradient(x, batch, a, random_array("bn dy", shape), d);
                        std::vector<Output> outputs;
-                       for (const Array& a : {d.x, d.w, d.b}) {
-                         if (!a.empty()) outputs.push_back({a, count});
+                       for (const Array& found : {d.x, d.w, d.b}) {
+                         if (!found.empty()) outputs.push_back({found, count});
                        }
                        return outputs;
                      }});
@@ -142,7 +144,7 @@ void add_resizing(OperationCases& cases) {
 void add_pointwise_cases(OperationCases& cases) {
   add_activations(cases);
   for (const Shape& shape : {kShape, Shape{5, 7, 3, 16}, Shape{2, 32, 32, 8}}) {
-    add_batch_norm(cases, shape);
+    for (const Activation& a : kActivations) add_batch_norm(cases, shape, a);
   }
   add_resizing(cases);
   cases.push_back({"add", [](Backend& backend) -> std::vector<Output> {

@@ -91,32 +91,55 @@ TEST_CASE("convolution gradients that are not wanted do not change the others") 
   }
 }
 
+namespace {
+
+struct Normalised {
+  Array y;
+  BatchStatistics batch;
+};
+
+// operands: x, weight, bias
+Normalised normalise(Backend& backend, const Arrays& operands, const Activation& a) {
+  const Shape channels = operands[1].shape();
+  BatchNormParameters p{operands[1], operands[2], Array::zeros(channels, DType::kF64),
+                        Array::zeros(channels, DType::kF64)};
+  p.activation = a;
+  Normalised out{room(operands[0].shape()), room_for_batch(channels[0], DType::kF64)};
+  backend.batch_norm_training(operands[0], p, out.batch, out.y);
+  return out;
+}
+
+void check_batch_norm(const Shape& shape, const Activation& a) {
+  const std::string name = text("batch_norm ", to_string(shape), " a", static_cast<int>(a.kind));
+  const Shape channels{shape[3]};
+  const auto backend = make_reference_backend();
+  const Arrays operands = drawn_until(
+      name,
+      [&](const std::string& draw) {
+        return Arrays{random_doubles(draw + "x", shape, 1, 3),
+                      random_doubles(draw + "w", channels, 0.5, 2),
+                      random_doubles(draw + "b", channels)};
+      },
+      [&](const Arrays& candidate) {
+        return keeps_clear(normalise(*backend, candidate, kPlain).y, kinks_of(a));
+      });
+  check_gradient(
+      name, operands, [&](Backend& on, const Arrays& in) { return Arrays{normalise(on, in, a).y}; },
+      [&](Backend& on, const Arrays& in, const Arrays& upstream) {
+        OperandGradients d{room(shape), room(channels), room(channels)};
+        on.batch_norm_gradient(in[0], normalise(on, in, a).batch, a, upstream[0], d);
+        return Arrays{d.x, d.w, d.b};
+      });
+}
+
+}  // namespace
+
 TEST_CASE("gradients of batch norm in training mode are its central differences") {
   for (const Shape& shape : {Shape{2, 3, 4, 3}, Shape{1, 1, 2, 2}, Shape{5, 1, 1, 1}}) {
-    const Shape channels{shape[3]};
-    const auto normalise = [&](Backend& on, const Arrays& in, BatchStatistics& batch) {
-      BatchNormParameters p{in[1], in[2], Array::zeros(channels, DType::kF64),
-                            Array::zeros(channels, DType::kF64)};
-      batch = {room(channels), room(channels)};
-      Array y = room(shape);
-      on.batch_norm_training(in[0], p, batch, y);
-      return y;
-    };
-    check_gradient(
-        "batch_norm " + to_string(shape),
-        {random_doubles("x", shape, 1, 3), random_doubles("w", channels, 0.5, 2),
-         random_doubles("b", channels)},
-        [&](Backend& on, const Arrays& in) {
-          BatchStatistics batch;
-          return Arrays{normalise(on, in, batch)};
-        },
-        [&](Backend& on, const Arrays& in, const Arrays& upstream) {
-          BatchStatistics batch;
-          normalise(on, in, batch);
-          OperandGradients d{room(shape), room(channels), room(channels)};
-          on.batch_norm_gradient(in[0], in[1], batch, upstream[0], d);
-          return Arrays{d.x, d.w, d.b};
-        });
+    check_batch_norm(shape, kPlain);
+  }
+  for (const Activation& a : {kLeaky, kClip, kNarrow, kSigmoid, kTanh, kRelu}) {
+    check_batch_norm({2, 3, 4, 3}, a);
   }
 }
 

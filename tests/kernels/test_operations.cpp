@@ -194,7 +194,7 @@ TEST_CASE("a rehearsal leaves what operations update in place as it was") {
         make_check_backend(make_cpu_backend(1), make_reference_backend(), 1e-5)}) {
     BatchNormParameters p{random_array("w", {5}), random_array("b", {5}), random_array("m", {5}),
                           random_array("v", {5}, 0.1, 2)};
-    BatchStatistics batch{Array::host({5}, DType::kF32), Array::host({5}, DType::kF32)};
+    BatchStatistics batch = room_for_batch(5);
     Array y = Array::host(x.shape(), DType::kF32);
     const AdamTensor t{random_array("value", {5}), random_array("gradient", {5}),
                        random_array("first", {5}), random_array("second", {5}, 0, 1)};

@@ -107,6 +107,42 @@ TEST_CASE("folding batch norm does not change what a network computes") {
   CHECK(worst < 5e-6);  // outputs lie in (0, 1): the sigmoid's
 }
 
+TEST_CASE("an activation is fused into the convolution or the batch norm before it") {
+  const Architecture architecture = parse_architecture(R"({"name": "small",
+    "input": {"quantity": "amplitude", "scale": "none"},
+    "layers": [
+      {"type": "batch_norm2d", "name": "norm0", "channels": 1, "eps": 1e-5},
+      {"type": "relu"},
+      {"type": "conv2d", "name": "conv1", "in": 1, "out": 2, "kernel": 1, "stride": 1,
+       "padding": 0, "groups": 1, "bias": true},
+      {"type": "batch_norm2d", "name": "norm1", "channels": 2, "eps": 1e-5},
+      {"type": "dropout", "p": 0.5},
+      {"type": "leaky_relu", "slope": 0.1},
+      {"type": "upsample_bilinear2d", "scale": 1},
+      {"type": "sigmoid"}],
+    "output": {"amplitude": {"channel": 0}, "phase": {"channel": 1}}})");
+  Context context;
+  const StateDict state = random_state(architecture, 1);
+  const Tensor x(golden_input(1, 2, 4, 4));
+  // The first word of each step.
+  const auto steps = [&](bool fold, const Pass& pass) {
+    Network network(context, architecture, state, {.fold_batch_norm = fold});
+    std::vector<std::string> out;
+    for (const std::string& step :
+         context.backend().record([&] { network.forward(context, x, pass); })->steps()) {
+      out.push_back(step.substr(0, step.find(' ')));
+    }
+    return out;
+  };
+  using Steps = std::vector<std::string>;
+  CHECK(steps(true, {}) == Steps{"batch_norm", "conv2d", "upsample_bilinear2d", "activation"});
+  CHECK(steps(false, {}) ==
+        Steps{"batch_norm", "conv2d", "batch_norm", "upsample_bilinear2d", "activation"});
+  CHECK(steps(false, {.training = true, .fixed_weights = false}) ==
+        Steps{"batch_norm_training", "conv2d", "batch_norm_training", "upsample_bilinear2d",
+              "activation"});
+}
+
 TEST_CASE("a batch norm of other channels than its convolution is refused, not overread") {
   Architecture architecture = built_in_architecture("ptychonet");
   auto& layers = architecture.layers;
