@@ -119,6 +119,7 @@ Scan Finetuning::open_scan() const {
     warn(text(options_.weights, ": ", unused.size(), " tensors are not used, '", unused.front(),
               "' for one"));
   }
+  for (const std::string& line : scan.warnings()) warn(line);
   if (options_.log) {
     for (const std::string& note : scan.notes()) options_.log(note);
   }

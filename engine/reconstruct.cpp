@@ -148,7 +148,11 @@ Scan Reconstruction::open_scan() const {
     fail_input(options_.scan.path, " has no positions: give --positions FILE[:DATASET], or",
                " --raster RxC --step PX");
   }
-  if (!options_.probe.empty()) scan.set_probe(options_.probe);
+  if (!options_.probe.empty()) {
+    scan.set_probe(options_.probe);
+  } else {
+    for (const std::string& line : scan.warnings()) warn(line);
+  }
   return scan;
 }
 

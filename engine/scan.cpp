@@ -131,7 +131,31 @@ Array fit_probe(const Array& probe, const std::string& where, const FrameExtents
   return binned;
 }
 
-Array prepare_probe(const ScanOptions& options, const FrameExtents& extents, io::ScanFile& file) {
+// A line where --probe, of whole frames or of cropped ones, has other pixels than the object.
+std::optional<std::string> warning_about_pixel(const ScanOptions& options, const Array& probe,
+                                               const FrameExtents& extents,
+                                               const std::array<double, 2>& object_pixel_m) {
+  const auto found = io::probe_pixel_m(io::parse_dataset_name(options.probe), probe.shape());
+  if (!found) return std::nullopt;
+  const Extent from = extent_of(probe) == extents.binned ? extents.cropped : extents.oriented;
+  const std::array ratio = {
+      static_cast<double>(extents.cropped.height) / static_cast<double>(from.height),
+      static_cast<double>(extents.cropped.width) / static_cast<double>(from.width)};
+  for (std::size_t axis = 0; axis < 2; ++axis) {
+    const double expected = object_pixel_m[axis] * ratio[axis];
+    const double pixel = (*found)[axis];
+    if (pixel > 0 && std::isfinite(pixel) && std::abs(pixel - expected) > 0.01 * expected) {
+      return text(options.probe, ": this probe's pixel is ", pixel,
+                  " m, the scan's geometry gives ", expected,
+                  " m: check --energy, --distance and --detector-pixel, or give the scan's probe");
+    }
+  }
+  return std::nullopt;
+}
+
+Array prepare_probe(const ScanOptions& options, const FrameExtents& extents, io::ScanFile& file,
+                    const std::optional<std::array<double, 2>>& object_pixel_m,
+                    std::vector<std::string>& warnings) {
   const std::string where = options.probe.empty() ? options.path : options.probe;
   Array probe =
       options.probe.empty() ? file.probe : io::load_probe(io::parse_dataset_name(options.probe));
@@ -141,6 +165,10 @@ Array prepare_probe(const ScanOptions& options, const FrameExtents& extents, io:
     fail_input(where,
                ": expected a probe of finite values, not all 0, found a summed intensity of ",
                intensity);
+  }
+  if (!options.probe.empty() && object_pixel_m) {
+    const auto line = warning_about_pixel(options, probe, extents, *object_pixel_m);
+    if (line) warnings.push_back(*line);
   }
   if (options.probe_ortho) probe = from_ortho_probe(probe);
   return fit_probe(probe, where, extents, options.bin, file.notes);
@@ -191,7 +219,7 @@ Scan Scan::open(const ScanOptions& options) {
   const bool swapped = swaps_axes(recipe.orientation);
   scan.object_pixel_m_ = ptynet::object_pixel_m(options, file, extents, swapped);
   scan.positions_px_ = positions_in_pixels(options, extents, scan.object_pixel_m_, file);
-  scan.probe_ = prepare_probe(options, extents, file);
+  scan.probe_ = prepare_probe(options, extents, file, scan.object_pixel_m_, scan.warnings_);
   scan.choose_frames(options);
   return scan;
 }

@@ -90,6 +90,8 @@ class Scan {
   const std::string& orientation() const { return orientation_; }
   // How things were read that the file or the options leave open, one line each.
   const std::vector<std::string>& notes() const { return file_.notes; }
+  // What is most likely a mistake, one line each.
+  const std::vector<std::string>& warnings() const { return warnings_; }
 
  private:
   Scan() = default;
@@ -104,6 +106,7 @@ class Scan {
   std::vector<io::Position> positions_px_;
   std::vector<std::int64_t> frame_index_;
   std::optional<std::array<double, 2>> object_pixel_m_;
+  std::vector<std::string> warnings_;
   Array probe_;
   Array mask_;
   std::shared_ptr<const FramePlan> plan_;

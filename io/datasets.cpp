@@ -12,6 +12,9 @@ namespace ptynet::io {
 
 namespace {
 
+const std::vector<std::string> kUsualProbes = {"/entry_1/instrument_1/source_1/illumination",
+                                               "/probe", "probe"};
+
 enum class Container { kHdf5, kNpz, kNpy };
 
 Container container_of(const std::filesystem::path& path) {
@@ -222,9 +225,29 @@ void set_positions(const PositionTable& table, const std::string& where, ScanFil
 }
 
 Array load_probe(const DatasetName& name) {
-  const DatasetName full =
-      with_usual(name, {"/entry_1/instrument_1/source_1/illumination", "/probe", "probe"});
+  const DatasetName full = with_usual(name, kUsualProbes);
   return as_probe(load_array(full, DType::kC64), to_string(full));
+}
+
+std::optional<std::array<double, 2>> probe_pixel_m(const DatasetName& name, const Shape& probe) {
+  if (container_of(name.path) != Container::kHdf5) return std::nullopt;
+  const Hdf5Reader reader(name.path);
+  const std::string dataset = with_usual(name, kUsualProbes).dataset;
+  const auto row = number_at(reader, dataset, "pixel_height_m");
+  const auto column = number_at(reader, dataset, "pixel_width_m");
+  if (row && column) return std::array{*row, *column};
+  if (!ends_with(dataset, "source_1/illumination")) return std::nullopt;
+  ScanFile beside;
+  try {
+    read_cxi_geometry(reader, beside);
+  } catch (const Error&) {
+    return std::nullopt;  // only the probe was asked for
+  }
+  if (!beside.energy_ev || !beside.distance_m || !beside.detector_pixel_m) return std::nullopt;
+  const double length = wavelength_m(*beside.energy_ev) * *beside.distance_m;  // m^2
+  const auto [row_m, column_m] = *beside.detector_pixel_m;
+  return std::array{length / (static_cast<double>(probe[1]) * row_m),
+                    length / (static_cast<double>(probe[2]) * column_m)};
 }
 
 Array load_mask(const DatasetName& name) {

@@ -59,6 +59,10 @@ void set_positions(const PositionTable& table, const std::string& where, ScanFil
 // A probe as c64 [modes, H, W]. FILE alone: the format's own place (CXI illumination, `probe` of a
 // .npz or ptychodus product), or the only array. Real arrays are refused.
 Array load_probe(const DatasetName& name);
+// m of a pixel of that probe, c64 [modes, H, W], where its file says it, as (row, column): from the
+// attributes pixel_height_m and pixel_width_m (ptychodus), else, for a CXI illumination, wavelength
+// * distance / (N * detector pixel) of the geometry beside it, if that can be read.
+std::optional<std::array<double, 2>> probe_pixel_m(const DatasetName& name, const Shape& probe);
 
 // A mask as u8 [H, W], 1 is good. By its dataset's name: `bad_pixels` and `pixel_mask` are faults
 // where not 0; `mask` of a CXI detector is good where 0 or 0x1000; anything else is good where

@@ -8,6 +8,7 @@
 #include "io/weights.h"
 #include "layers/state_dict.h"
 #include "tools/commands.h"
+#include "tools/lengths.h"
 #include "tools/progress.h"
 #include "tools/scan_arguments.h"
 
@@ -43,8 +44,12 @@ void add_training_record(CLI::App& command, Arguments& arguments) {
       [&record](const std::string& found) {
         const auto one = parse_number(found);
         record.object_pixel_m = one ? std::optional(std::array{*one, *one}) : parse_numbers(found);
-        return record.object_pixel_m && (*record.object_pixel_m)[0] > 0 &&
-               (*record.object_pixel_m)[1] > 0;
+        if (!record.object_pixel_m) return false;
+        for (const double side : *record.object_pixel_m) {
+          if (!(side > 0)) return false;
+          expect_length("--trained-for-object-pixel", side, kObjectPixel);
+        }
+        return true;
       })
       ->group(kGroup);
   add_positive(command, {"--trained-for-photons", "N", "mean counts of a frame"}, record.photons)

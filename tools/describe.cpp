@@ -171,6 +171,7 @@ Report describe_scan(const ScanOptions& options) {
     const Scan scan = Scan::open(options);
     r["reconstruction"] = ready_report(scan);
     notes = scan.notes();
+    notes.insert(notes.end(), scan.warnings().begin(), scan.warnings().end());
   } catch (const Error& why) {
     r["reconstruction"] = {{"possible", false}, {"why_not", why.what()}};
   }

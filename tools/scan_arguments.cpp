@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "tools/lengths.h"
+
 namespace ptynet::tools {
 
 namespace {
@@ -81,18 +83,18 @@ void add_geometry(CLI::App& command, ScanOptions& scan) {
   add_positive(command, {"--energy", "EV", "photon energy, electronvolts (default: the file's)"},
                scan.energy_ev)
       ->group(kGroup);
-  add_positive(command, {"--distance", "M", "sample to detector, metres (default: the file's)"},
-               scan.distance_m)
+  add_length(command, {"--distance", "M", "sample to detector, metres (default: the file's)"},
+             kDistance, scan.distance_m)
       ->group(kGroup);
-  add_positive(command,
-               {"--detector-pixel", "M", "side of a detector pixel, metres (default: the file's)"},
-               scan.detector_pixel_m)
+  add_length(command,
+             {"--detector-pixel", "M", "side of a detector pixel, metres (default: the file's)"},
+             kDetectorPixel, scan.detector_pixel_m)
       ->group(kGroup);
-  add_positive(command,
-               {"--object-pixel-size", "M",
-                "side of an object pixel, metres (default: wavelength * distance / (N * detector "
-                "pixel))"},
-               scan.object_pixel_size_m)
+  add_length(command,
+             {"--object-pixel-size", "M",
+              "side of an object pixel, metres (default: wavelength * distance / (N * detector "
+              "pixel))"},
+             kObjectPixel, scan.object_pixel_size_m)
       ->group(kGroup);
 }
 

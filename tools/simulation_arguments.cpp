@@ -3,6 +3,8 @@
 #include <cmath>
 #include <limits>
 
+#include "tools/lengths.h"
+
 namespace ptynet::tools {
 
 namespace {
@@ -98,17 +100,17 @@ void ObjectArguments::expect_none_of_procedural(const std::string& instead, bool
 namespace {
 
 void add_lengths(CLI::App& command, ProbeSource& source) {
-  add_positive(command,
-               {"--probe-diameter", "M",
-                "metres: of the pinhole, of the zone plate, or full width at half maximum of the "
-                "Gaussian's intensity in its waist (default 2e-6, 180e-6, 0.3e-6)"},
-               source.diameter_m)
+  add_length(command,
+             {"--probe-diameter", "M",
+              "metres: of the pinhole, of the zone plate, or full width at half maximum of the "
+              "Gaussian's intensity in its waist (default 2e-6, 180e-6, 0.3e-6)"},
+             kOpticDiameter, source.diameter_m)
       ->group(kProbeGroup);
-  add_positive(command,
-               {"--zone-width", "M",
-                "outermost zone of the zone plate, metres: its focus is 1.22 of it in radius "
-                "(default 50e-9)"},
-               source.outermost_zone_width_m)
+  add_length(command,
+             {"--zone-width", "M",
+              "outermost zone of the zone plate, metres: its focus is 1.22 of it in radius "
+              "(default 50e-9)"},
+             kZoneWidth, source.outermost_zone_width_m)
       ->group(kProbeGroup);
   add_parsed(
       command,
@@ -116,7 +118,9 @@ void add_lengths(CLI::App& command, ProbeSource& source) {
       "a number of 0 or more",
       [&source](const std::string& found) {
         source.central_stop_diameter_m = parse_number(found);
-        return source.central_stop_diameter_m && *source.central_stop_diameter_m >= 0;
+        if (!source.central_stop_diameter_m || *source.central_stop_diameter_m < 0) return false;
+        expect_length("--central-stop", *source.central_stop_diameter_m, kOpticDiameter);
+        return true;
       })
       ->group(kProbeGroup);
   add_parsed(command,
@@ -126,7 +130,9 @@ void add_lengths(CLI::App& command, ProbeSource& source) {
              "a number such as 0.8e-3 or -1e-4",
              [&source](const std::string& found) {
                source.defocus_m = parse_number(found);
-               return source.defocus_m.has_value();
+               if (!source.defocus_m) return false;
+               expect_length("--defocus", *source.defocus_m, kDefocus);
+               return true;
              })
       ->group(kProbeGroup);
 }
@@ -166,13 +172,14 @@ void ProbeArguments::add_to(CLI::App& command) {
   add_positive(command, {"--energy", "EV", "photon energy, electronvolts (default 8000)"},
                energy_ev)
       ->group(kProbeGroup);
-  add_positive(command, {"--distance", "M", "sample to detector, metres (default 2)"}, distance_m)
+  add_length(command, {"--distance", "M", "sample to detector, metres (default 2)"}, kDistance,
+             distance_m)
       ->group(kProbeGroup);
-  add_positive(command,
-               {"--detector-pixel", "M",
-                "side of a detector pixel, metres (default 75e-6); an object pixel is wavelength * "
-                "distance / (frame * it)"},
-               detector_pixel_m)
+  add_length(command,
+             {"--detector-pixel", "M",
+              "side of a detector pixel, metres (default 75e-6); an object pixel is wavelength * "
+              "distance / (frame * it)"},
+             kDetectorPixel, detector_pixel_m)
       ->group(kProbeGroup);
 }
 
@@ -216,6 +223,7 @@ void add_probe_jitter(CLI::App& command, ProbeJitter& jitter, double& defocus_m)
                  values[n] = *number;
                  at = end + 1;
                }
+               expect_length("--probe-jitter's DEFOCUS", values[1], kDefocus);
                jitter = {values[0], 0, values[2]};
                defocus_m = values[1];
                return values[2] < 1;

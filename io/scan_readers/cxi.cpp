@@ -172,8 +172,7 @@ void read_common(const Hdf5Reader& reader, const ScanRequest& request, ScanFile&
   read_probe(reader, scan);
 }
 
-void read_cxi(const Hdf5Reader& reader, const ScanRequest& request, ScanFile& scan) {
-  read_common(reader, request, scan);
+void read_source_energy(const Hdf5Reader& reader, ScanFile& scan) {
   if (const auto wavelength = length_at(reader, kSource + "/wavelength")) {
     set_energy(energy_ev(*wavelength), kSource + "/wavelength", scan);
   } else if (reader.is_dataset(kSource + "/energy")) {
@@ -183,8 +182,7 @@ void read_cxi(const Hdf5Reader& reader, const ScanRequest& request, ScanFile& sc
 }
 
 // The photon energy is the beam's; the source's energy is the machine's.
-void read_nxcxi(const Hdf5Reader& reader, const ScanRequest& request, ScanFile& scan) {
-  read_common(reader, request, scan);
+void read_beam_energy(const Hdf5Reader& reader, ScanFile& scan) {
   if (const auto wavelength = length_at(reader, kBeam + "/incident_wavelength")) {
     set_energy(energy_ev(*wavelength), kBeam + "/incident_wavelength", scan);
   }
@@ -203,18 +201,41 @@ void read_nxcxi(const Hdf5Reader& reader, const ScanRequest& request, ScanFile& 
   }
 }
 
+void read_cxi(const Hdf5Reader& reader, const ScanRequest& request, ScanFile& scan) {
+  read_common(reader, request, scan);
+  read_source_energy(reader, scan);
+}
+
+void read_nxcxi(const Hdf5Reader& reader, const ScanRequest& request, ScanFile& scan) {
+  read_common(reader, request, scan);
+  read_beam_energy(reader, scan);
+}
+
 std::optional<std::string> definition_of(const Hdf5Reader& reader) {
   if (reader.is_dataset(kEntry + "/definition")) return reader.string(kEntry + "/definition");
   return reader.string_attribute(kEntry, "definition");
 }
 
+bool is_nxcxi(const std::optional<std::string>& definition) {
+  return definition == "NXcxi_ptycho" || definition == "NXptycho";
+}
+
 }  // namespace
+
+void read_cxi_geometry(const Hdf5Reader& reader, ScanFile& scan) {
+  read_geometry(reader, read_basis(reader, scan), scan);
+  if (is_nxcxi(definition_of(reader))) {
+    read_beam_energy(reader, scan);
+  } else {
+    read_source_energy(reader, scan);
+  }
+}
 
 Hdf5Format nxcxi_format() {
   return {"nxcxi_ptycho",
           [](const Hdf5Reader& reader) -> std::optional<std::string> {
             const auto definition = definition_of(reader);
-            if (definition != "NXcxi_ptycho" && definition != "NXptycho") return std::nullopt;
+            if (!is_nxcxi(definition)) return std::nullopt;
             return "has /entry_1/definition " + *definition;
           },
           read_nxcxi};

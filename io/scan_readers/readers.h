@@ -35,6 +35,9 @@ void read_npz_scan(const ScanRequest& request, ScanFile& scan);
 // What an HDF5 file of a known format says, frames or not: a ptychodus product has none.
 ScanFile open_hdf5_tables(const std::filesystem::path& path);
 
+// Photon energy, distance and detector pixel of a CXI file, as far as it has them.
+void read_cxi_geometry(const Hdf5Reader& reader, ScanFile& scan);
+
 // Shared by the readers.
 
 // Takes the frames from `dataset`, or from the one the request names.

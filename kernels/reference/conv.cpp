@@ -23,6 +23,7 @@ void ReferenceBackend::conv2d(const Array& x, const Array& w, const Array& b, co
     const std::vector<double> bias = values_of(b);
     const std::int64_t ci_group = w.shape()[3];
     const std::int64_t co_group = w.shape()[0] / o.groups;
+    const auto channels = static_cast<std::size_t>(ci_group);
     std::vector<double> out(static_cast<std::size_t>(y.elements()));
     for_each_element(y.shape(), [&](auto n, auto h, auto wi, auto c) {
       double sum = bias.empty() ? 0.0 : bias[static_cast<std::size_t>(c)];
@@ -31,10 +32,9 @@ void ReferenceBackend::conv2d(const Array& x, const Array& w, const Array& b, co
           const std::int64_t row = h * o.stride - o.padding + u;
           const std::int64_t column = wi * o.stride - o.padding + v;
           if (row < 0 || row >= x.shape()[1] || column < 0 || column >= x.shape()[2]) continue;
-          for (std::int64_t i = 0; i < ci_group; ++i) {
-            sum += in[at(x.shape(), n, row, column, c / co_group * ci_group + i)] *
-                   weights[at(w.shape(), c, u, v, i)];
-          }
+          const std::size_t from = at(x.shape(), n, row, column, c / co_group * ci_group);
+          const std::size_t by = at(w.shape(), c, u, v, 0);
+          for (std::size_t i = 0; i < channels; ++i) sum += in[from + i] * weights[by + i];
         }
       }
       out[at(y.shape(), n, h, wi, c)] = activate(sum, o.activation);
@@ -51,6 +51,7 @@ void ReferenceBackend::conv_transpose2d(const Array& x, const Array& w, const Ar
     const std::vector<double> bias = values_of(b);
     const std::int64_t ci_group = x.shape()[3] / o.groups;
     const std::int64_t co_group = w.shape()[3];
+    const auto channels = static_cast<std::size_t>(co_group);
     std::vector<double> out(static_cast<std::size_t>(y.elements()));
     // Every input pixel adds its kernel, scaled, to the output.
     for_each_element(x.shape(), [&](auto n, auto h, auto wi, auto i) {
@@ -60,10 +61,9 @@ void ReferenceBackend::conv_transpose2d(const Array& x, const Array& w, const Ar
           const std::int64_t row = h * o.stride - o.padding + u;
           const std::int64_t column = wi * o.stride - o.padding + v;
           if (row < 0 || row >= y.shape()[1] || column < 0 || column >= y.shape()[2]) continue;
-          for (std::int64_t c = 0; c < co_group; ++c) {
-            out[at(y.shape(), n, row, column, i / ci_group * co_group + c)] +=
-                value * weights[at(w.shape(), i, u, v, c)];
-          }
+          const std::size_t to = at(y.shape(), n, row, column, i / ci_group * co_group);
+          const std::size_t by = at(w.shape(), i, u, v, 0);
+          for (std::size_t c = 0; c < channels; ++c) out[to + c] += value * weights[by + c];
         }
       }
     });

@@ -99,19 +99,25 @@ Fiber::Fiber()
       own_(std::make_unique<Context>()),
       resumer_(std::make_unique<Context>()) {}
 
-Fiber::~Fiber() = default;
+Fiber::~Fiber() {
+  if (!waiting_) return;
+  body_ = nullptr;  // enter() ends, and AddressSanitizer gives up what it holds for the stack
+  failure_ = nullptr;
+  resume();
+}
 
 void Fiber::start(std::function<void()> body) {
+  body_ = std::move(body);
+  failure_ = nullptr;
+  ended_ = false;
+  if (waiting_) return;  // a new stack would cost AddressSanitizer new frames on the heap
 #ifdef __SANITIZE_ADDRESS__
   ASAN_UNPOISON_MEMORY_REGION(stack_.get(), kStackBytes);  // frames of a body that was forgotten
 #endif
-  body_ = std::move(body);
   *own_ = {};
   own_->bottom = stack_.get();
   own_->bytes = kStackBytes;
   own_->prepare(stack_.get(), enter);
-  failure_ = nullptr;
-  ended_ = false;
 }
 
 void Fiber::resume() {
@@ -134,12 +140,17 @@ void Fiber::leave(bool for_good) {
 void Fiber::enter() {
   Fiber& self = *entering;
   Context::arrived(*self.own_, *self.resumer_);
-  try {
-    self.body_();
-  } catch (...) {
-    self.failure_ = std::current_exception();
+  while (self.body_) {
+    self.waiting_ = false;
+    try {
+      self.body_();
+    } catch (...) {
+      self.failure_ = std::current_exception();
+    }
+    self.ended_ = true;
+    self.waiting_ = true;
+    self.leave(false);
   }
-  self.ended_ = true;
   self.leave(true);
 }
 

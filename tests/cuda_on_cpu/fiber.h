@@ -36,6 +36,7 @@ class Fiber {
   std::function<void()> body_;
   std::exception_ptr failure_;
   bool ended_ = true;
+  bool waiting_ = false;  // within enter(), for the next body
 };
 
 }  // namespace ptynet::cuda::twin

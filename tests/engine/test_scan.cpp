@@ -511,6 +511,78 @@ TEST_CASE("geometry: the command line before the positions' file before the scan
   CHECK((*Scan::open(options).object_pixel_m())[0] == Approx(length * 3 / 9000).epsilon(1e-9));
 }
 
+namespace {
+
+// A probe of n x n with the geometry of cxi(), but for the distance and the detector pixel.
+std::string probe_file(const TemporaryFolder& folder, std::int64_t n, double distance_m,
+                       double detector_pixel_m = 75e-6) {
+  const std::filesystem::path path = folder / "probe.cxi";
+  io::Hdf5Writer writer(path);
+  const std::string instrument = "/entry_1/instrument_1/";
+  const auto number = [&](const std::string& name, double value) {
+    writer.write(instrument + name, Array::copy_of<double>({value}, {1}));
+  };
+  number("detector_1/distance", distance_m);
+  number("detector_1/x_pixel_size", detector_pixel_m);
+  number("detector_1/y_pixel_size", detector_pixel_m);
+  number("source_1/wavelength", io::wavelength_m(8000));
+  const std::vector<std::complex<float>> ones(static_cast<std::size_t>(n * n), {1, 0});
+  writer.write(instrument + "source_1/illumination", Array::copy_of(ones, {n, n}));
+  writer.commit();
+  return path.string();
+}
+
+// A level probe of 8 x 8 whose pixel its dataset says, as ptychodus writes it.
+std::string product_probe(const TemporaryFolder& folder, double pixel_m) {
+  const std::filesystem::path path = folder / "probe.h5";
+  io::Hdf5Writer writer(path);
+  const std::vector<std::complex<float>> ones(64, {1, 0});
+  writer.write("/probe", Array::copy_of(ones, {8, 8}));
+  writer.attribute("/probe", "pixel_height_m", pixel_m);
+  writer.attribute("/probe", "pixel_width_m", pixel_m);
+  writer.commit();
+  return path.string();
+}
+
+}  // namespace
+
+TEST_CASE("a probe of another pixel size than the scan's is told of") {
+  const TemporaryFolder folder;
+  ScanOptions options;
+  options.path = cxi(folder, Array::zeros({4, 3}, DType::kF64));
+  const auto warnings = [&options](const std::string& probe) {
+    options.probe = probe;
+    return Scan::open(options).warnings();
+  };
+  const auto warned = [&warnings](const std::string& probe) { return warnings(probe).size() == 1; };
+  CHECK_FALSE(warned(probe_file(folder, 8, 2.01)));
+  const std::vector<std::string> lines = warnings(probe_file(folder, 8, 2.1));
+  REQUIRE(lines.size() == 1);
+  contains(lines[0], "probe.cxi: this probe's pixel is 5.42");
+  contains(lines[0], "the scan's geometry gives 5.16");
+  CHECK_FALSE(warned(product_probe(folder, 5.166e-7)));
+  CHECK(warned(product_probe(folder, 5e-7)));
+
+  // Of whole frames, or as they are after crop and bin.
+  options.crop = 4;
+  CHECK_FALSE(warned(probe_file(folder, 8, 2)));
+  CHECK(warned(probe_file(folder, 8, 2.1)));
+  CHECK_FALSE(warned(probe_file(folder, 4, 2)));
+  CHECK(warned(probe_file(folder, 4, 2.1)));
+  options.crop = 0;
+  options.bin = 2;
+  CHECK_FALSE(warned(probe_file(folder, 8, 2)));
+  CHECK_FALSE(warned(probe_file(folder, 4, 2, 150e-6)));
+  CHECK(warned(probe_file(folder, 4, 2)));
+  options.bin = 1;
+
+  options.distance_m = 2.1;
+  CHECK_FALSE(warned(probe_file(folder, 8, 2.1)));
+  // A geometry that says nothing refuses no probe.
+  CHECK_FALSE(warned(probe_file(folder, 8, 0)));
+  CHECK_FALSE(warned(probe_file(folder, 8, std::nan(""))));
+}
+
 TEST_CASE("a scan without positions opens, and says so") {
   const TemporaryFolder folder;
   ScanOptions options;

@@ -239,6 +239,32 @@ class BadUsage(CommandLine):
                     # The name is asked for separately: devices have their own message.
                     self.fail_with(2, form, *scan, option, value)
 
+    def test_lengths_no_instrument_has_name_the_unit(self):
+        scan = ["reconstruct", "scan.npz", "--weights", "w.h5"]
+        simulate = ["simulate", "--output", "scan.cxi"]
+        train = ["train", "--architecture", "ptynet-s", "--output", "w.h5"]
+        convert = ["convert", "w.pth", "--output", "w.h5"]
+        for command, option, value, advice in [
+            (scan, "--detector-pixel", "75", "; write 7.5e-05 for 75 um"),
+            (scan, "--detector-pixel", "0.055", "; write 5.5e-05 for 0.055 mm"),
+            (scan, "--detector-pixel", "1e-9", "found 1e-09"),
+            (scan, "--distance", "2200", "; write 2.2 for 2200 mm"),
+            (scan, "--distance", "1e20", "from 1e-05 to 300, found 1e+20"),
+            (scan, "--object-pixel-size", "31", "; write 3.1e-08 for 31 nm"),
+            (simulate, "--detector-pixel", "75", "; write 7.5e-05 for 75 um"),
+            (simulate, "--distance", "5000", "; write 5 for 5000 mm"),
+            (simulate, "--probe-diameter", "180", "; write 0.00018 for 180 um"),
+            (simulate, "--zone-width", "50", "; write 5e-08 for 50 nm"),
+            (simulate, "--central-stop", "45", "; write 4.5e-05 for 45 um"),
+            (simulate, "--defocus", "-800", "; write -0.0008 for -800 um"),
+            (train, "--probe-jitter", "2,50", "; write 5e-05 for 50 um"),
+            (convert, "--trained-for-object-pixel", "31,32", "; write 3.1e-08 for 31 nm"),
+        ]:
+            with self.subTest(option=option, value=value):
+                self.fail_with(2, advice, *command, option, value)
+                self.fail_with(2, option, *command, option, value)
+                self.fail_with(2, "expects metres", *command, option, value)
+
     def test_right_forms_pass(self):
         # Everything is fine up to the scan that does not exist.
         self.write_tiny()

@@ -296,7 +296,7 @@ class Simulate(CommandLine):
             ("dead-leaves", "--objects", "cats"), ("gaussian", "--probe-model", "lens"), ("fermat", "--scan", "spiral"),
             ("512x768", "--size", "0"), ("at least 64x64", "--size", "63"), ("missing.png", "--amplitude", "missing.png",
              "--phase", "missing.png"), ("missing.npy", "--probe", "missing.npy"), ("only.png", "--phase", "only.png"),
-            ("holds", "--probe-model", "gaussian", "--probe-diameter", "1e-4"), ("central stop", "--central-stop", "1"),
+            ("holds", "--probe-model", "gaussian", "--probe-diameter", "1e-4"), ("central stop", "--central-stop", "1e-3"),
             ("belong to", "--probe-model", "gaussian", "--zone-width", "5e-8"), ("0 or more", "--seed", "-1"),
             ("32 bits", "--background", "1e20"), ("32 bits", "--photons", "1e25"), ("photons", "--photons", "1e40"),
             ("--probe FILE", "--probe-norm", "ortho"), ("on, off", "--shared", "yes"),
