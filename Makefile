@@ -16,7 +16,7 @@ SOURCES = $(shell find $(FOLDERS) -name '*.h' -o -name '*.cpp' -o -name '*.c' -o
 SUMMARY := python3 tools/summarise_tests.py
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo test release dev asan-ubsan tsan tidy format format-check layering bench install clean
+.PHONY: help deps demo test release dev asan-ubsan tsan cuda-check tidy format format-check layering bench install clean
 
 help:  ## show this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -52,6 +52,10 @@ asan-ubsan tsan: deps  ## run every test under the sanitizers
 	@rm -f build/$@/tests.xml
 	@ctest --preset $@ --parallel $(JOBS) --label-exclude slow --output-junit tests.xml; \
 	  $(SUMMARY) build/$@/tests.xml
+
+cuda-check: deps  ## compile the CUDA kernels for every architecture with nvcc, fail on spills
+	cmake --preset cuda $(CMAKE_ARGUMENTS)
+	cmake --build --preset cuda --target cuda-check --parallel $(JOBS)
 
 tidy: deps  ## clang-tidy over the storeys
 	cmake --preset tidy $(CMAKE_ARGUMENTS) >/dev/null

@@ -8,7 +8,17 @@ if(PTYNET_CUDA)
   list(TRANSFORM PTYNET_CUDA_ARCHITECTURES APPEND "-real" OUTPUT_VARIABLE CMAKE_CUDA_ARCHITECTURES)
   list(GET PTYNET_CUDA_ARCHITECTURES -1 newest)
   list(APPEND CMAKE_CUDA_ARCHITECTURES "${newest}-virtual")
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "PTYNET_CUDA=ON: expected nvcc of CUDA 12 or 13, found none: put it on PATH "
+                        "or name it in CUDACXX, or leave CUDA out with -DPTYNET_CUDA=OFF")
+  endif()
   enable_language(CUDA)
+  if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12)
+    message(FATAL_ERROR "PTYNET_CUDA=ON: expected nvcc of CUDA 12 or 13, found "
+                        "${CMAKE_CUDA_COMPILER_VERSION} (${CMAKE_CUDA_COMPILER})")
+  endif()
   # CMake 3.25 knows no C++20 flag of nvcc.
   if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")

@@ -51,6 +51,7 @@ constexpr ConvShape kThin[] = {
     {1, 16, 40, 1, 16, 3, 1, 1, 1, kLeaky}, {5, 9, 33, 1, 32, 5, 1, 2, 1, kLeaky},
     {2, 7, 5, 1, 32, 1, 1, 0, 1, kPlain},   {1, 11, 70, 1, 64, 4, 2, 1, 1, kRelu},
     {1, 1, 9, 1, 16, 3, 1, 1, 1, kSigmoid}, {1, 17, 1, 1, 16, 3, 2, 1, 1, kClip},
+    {1, 17, 40, 1, 8, 3, 1, 1, 1, kLeaky},
 };
 constexpr ConvShape kThinTransposed[] = {
     {1, 16, 16, 2, 2, 4, 2, 1, 2, kClip},  {5, 6, 7, 2, 2, 2, 2, 0, 1, kPlain},

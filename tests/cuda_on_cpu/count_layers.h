@@ -1,16 +1,26 @@
-// What the hand-written kernels ask of the memories and matrix units for each convolution of a
-// network, beside the least that the shapes allow, counted on the twin.
+// What the hand-written kernels ask of the memories and matrix units for each convolution of
+// PtyNet-S and PtyNet-B, beside the least that the shapes allow, counted on the twin: fp16, one
+// frame of 128 x 128, tiles as suggested for the 132 multiprocessors of an H100 or H200.
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <vector>
 
 namespace ptynet::cuda::tests {
 
-// Prints a line per layer of "ptynet-s" or "ptynet-b", fp16, one frame, tiles as suggested for so
-// many multiprocessors:
-//   sectors    of 32 bytes of global memory, over those of x, w and y once
-//   conflicts  passes through shared memory per access of up to 128 bytes: 1 without bank conflicts
-//   products   of matrix instructions, over those of the convolution
-void count_layers(const std::string& network, int multiprocessors, double most_flop);
+struct LayerCounts {
+  std::string network;
+  std::string layer;  // "128px/16->16/k3/s2/g1"
+  std::string tile;   // "16x16": pixels per warp, channels
+  std::int64_t sectors;
+  std::int64_t least_sectors;  // of x, w and y once
+  std::int64_t waves;     // passes through shared memory; as many as accesses without conflicts
+  std::int64_t accesses;  // to shared memory, of up to 128 bytes
+  std::int64_t products;  // matrix instructions
+  std::int64_t least_products;  // 0 where the kernel uses none
+};
+
+std::vector<LayerCounts> count_layers();
 
 }  // namespace ptynet::cuda::tests

@@ -1,8 +1,8 @@
 // Runs the table of cases and prints, per kernel and precision, how many there are and the largest
 // error. On the twin each runs with the fibers in three orders. Exit status 1 when one fails.
 //
-//   cuda_on_cpu [WORDS]                only cases whose line contains WORDS
-//   cuda_on_cpu --count [ptynet-b]     what the layers of a network cost (count_layers.h)
+//   cuda_on_cpu [--first-failure] [WORDS]   only cases whose line contains WORDS; until one fails
+//   cuda_on_cpu --count FILE                what the layers cost, beside FILE (pinned_counts.h)
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -12,7 +12,7 @@
 #include "kernels/error.h"
 #include "tests/cuda_on_cpu/cases.h"
 #ifndef PTYNET_ON_GPU
-#include "tests/cuda_on_cpu/count_layers.h"
+#include "tests/cuda_on_cpu/pinned_counts.h"
 #include "tests/cuda_on_cpu/twin.h"
 #endif
 
@@ -65,18 +65,27 @@ bool run_case(const Case& test, Summary& summary) {
   return true;
 }
 
+#ifndef PTYNET_ON_GPU
+// The exit status.
+int count(const std::string& pinned) {
+  try {
+    return ptynet::cuda::tests::check_pinned_counts(pinned) ? 0 : 1;
+  } catch (const ptynet::Error& error) {
+    std::fprintf(stderr, "cuda_on_cpu: error: %s\n", error.what());
+    return 2;
+  }
+}
+#endif
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string words = argc > 1 ? argv[1] : "";
+  std::string words = argc > 1 ? argv[1] : "";
 #ifndef PTYNET_ON_GPU
-  if (words == "--count") {
-    constexpr int kMultiprocessors = 132;  // of an H100
-    constexpr double kMostFlop = 2e8;      // more take the fibers minutes
-    ptynet::cuda::tests::count_layers(argc > 2 ? argv[2] : "ptynet-s", kMultiprocessors, kMostFlop);
-    return 0;
-  }
+  if (words == "--count") return count(argc > 2 ? argv[2] : "");
 #endif
+  const bool until_failure = words == "--first-failure";
+  if (until_failure) words = argc > 2 ? argv[2] : "";
   std::map<std::string, Summary> summaries;
   int run = 0;
   int failed = 0;
@@ -85,6 +94,7 @@ int main(int argc, char** argv) {
     if (line.find(words) == std::string::npos) continue;
     ++run;
     failed += run_case(test, summaries[test.kernel + " " + test.precision]) ? 0 : 1;
+    if (until_failure && failed > 0) break;
   }
   std::printf("%-24s %6s %6s %12s %14s\n", "kernel", "cases", "failed", "norm error",
               "worst/allowed");
