@@ -6,8 +6,8 @@
 #include <complex>
 
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/phasor.h"
 #include "kernels/cpu/typed.h"
+#include "kernels/phasor.h"
 
 namespace ptynet::cpu {
 

@@ -5,8 +5,8 @@
 #include <type_traits>
 
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/cpu/phasor.h"
 #include "kernels/cpu/typed.h"
+#include "kernels/phasor.h"
 
 namespace ptynet::cpu {
 

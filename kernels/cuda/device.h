@@ -91,6 +91,9 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
             Stream stream, const Arguments&... arguments);
 
+// The most that LaunchShape::shared_bytes may be, on the current device.
+std::size_t most_shared_bytes();
+
 // Who am I.
 PTYNET_DEVICE int thread();    // within the block
 PTYNET_DEVICE int threads();   // of a block

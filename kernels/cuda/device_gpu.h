@@ -31,6 +31,15 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
 }
 
+inline std::size_t most_shared_bytes() {
+  int device = 0;
+  int bytes = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        "shared memory per block");
+  return static_cast<std::size_t>(bytes);
+}
+
 PTYNET_DEVICE int thread() { return static_cast<int>(threadIdx.x); }
 PTYNET_DEVICE int threads() { return static_cast<int>(blockDim.x); }
 PTYNET_DEVICE Index3 block() {

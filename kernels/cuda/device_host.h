@@ -26,6 +26,7 @@ void run(const char* name, const LaunchShape& shape, const std::function<void()>
 // every float type, until somebody writes.
 void* shared_memory(const void* key, std::size_t bytes);
 void* dynamic_shared_memory();
+std::size_t most_shared_bytes();
 
 // Every access comes by here: throws where the address is not aligned, and counts.
 void note_access(const void* address, std::size_t bytes, bool writes, const Site& site);
@@ -55,6 +56,8 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
             const Arguments&... arguments) {
   twin::run(name, shape, [&] { kernel(static_cast<Parameters>(arguments)...); });
 }
+
+inline std::size_t most_shared_bytes() { return twin::most_shared_bytes(); }
 
 inline int thread() { return twin::position().thread; }
 inline int threads() { return twin::position().threads; }

@@ -23,5 +23,11 @@ struct Case {
 };
 
 std::vector<Case> convolution_cases();
+std::vector<Case> pointwise_cases();
+std::vector<Case> resize_cases();
+std::vector<Case> input_cases();
+std::vector<Case> object_cases();
+std::vector<Case> far_field_cases();
+std::vector<Case> stitch_cases();
 
 }  // namespace ptynet::cuda::tests

@@ -43,6 +43,16 @@ struct Summary {
   double worst = 0;
 };
 
+std::vector<Case> all_cases() {
+  using namespace ptynet::cuda::tests;
+  std::vector<Case> all;
+  for (const auto table : {convolution_cases, pointwise_cases, resize_cases, input_cases,
+                           object_cases, far_field_cases, stitch_cases}) {
+    for (Case& test : table()) all.push_back(std::move(test));
+  }
+  return all;
+}
+
 // Whether it passed.
 bool run_case(const Case& test, Summary& summary) {
   const std::string line = test.kernel + " " + test.precision + " " + test.name;
@@ -89,7 +99,7 @@ int main(int argc, char** argv) {
   std::map<std::string, Summary> summaries;
   int run = 0;
   int failed = 0;
-  for (const Case& test : ptynet::cuda::tests::convolution_cases()) {
+  for (const Case& test : all_cases()) {
     const std::string line = test.kernel + " " + test.precision + " " + test.name;
     if (line.find(words) == std::string::npos) continue;
     ++run;

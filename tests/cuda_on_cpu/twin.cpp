@@ -314,6 +314,8 @@ void* dynamic_shared_memory() {
   return running->shared_memory(running->dynamic_key(), running->dynamic_bytes());
 }
 
+std::size_t most_shared_bytes() { return kMostSharedBytes; }
+
 void note_access(const void* address, std::size_t bytes, bool writes, const Site& site) {
   if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0) {
     fail_runtime(place(site), ": ", writes ? "a store" : "a load", " of ", bytes,

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <numbers>
 
-namespace ptynet::cpu {
+#include "kernels/math.h"
+
+namespace ptynet {
 
 struct UnitPhasor {
   float cosine;
@@ -15,7 +17,7 @@ struct UnitPhasor {
 // To 1e-7 for |angle| up to 2^30 rad; beyond, where floats are 128 rad apart, no more than bounded.
 // The angle is brought to within an eighth of a turn of the nearest quarter turn, in double, where
 // both Taylor series end below float's rounding. NaN and infinities give NaN.
-inline UnitPhasor unit_phasor(float angle) {
+PTYNET_HOST_DEVICE inline UnitPhasor unit_phasor(float angle) {
   constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52 leaves whole numbers in the mantissa
   constexpr float kMostRest = 0.7854F;
   const double shifted = double{angle} * (2.0 / std::numbers::pi) + kMagic;
@@ -36,4 +38,4 @@ inline UnitPhasor unit_phasor(float angle) {
   return {signed_by(turned ? odd : even, quarter + 1), signed_by(turned ? even : odd, quarter)};
 }
 
-}  // namespace ptynet::cpu
+}  // namespace ptynet

@@ -1,0 +1,61 @@
+// What launchers share: which kernel an array's type and place call for, and how many blocks.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "kernels/cuda/stream.h"
+#include "kernels/dtype.h"
+#include "kernels/error.h"
+
+namespace ptynet::cuda {
+
+// Calls body with a value of the type that arrays of `precision` hold.
+template <typename Body>
+void with_element(Precision precision, Body&& body) {
+  switch (precision) {
+    case Precision::kBf16:
+      return body(Bfloat16{});
+    case Precision::kF16:
+      return body(Half{});
+    default:
+      return body(float{});
+  }
+}
+
+// Calls body with a value of the type of counts.
+template <typename Body>
+void with_count_type(DType type, Body&& body) {
+  switch (type) {
+    case DType::kU8:
+      return body(std::uint8_t{});
+    case DType::kU16:
+      return body(std::uint16_t{});
+    case DType::kU32:
+      return body(std::uint32_t{});
+    case DType::kI32:
+      return body(std::int32_t{});
+    case DType::kF32:
+      return body(float{});
+    default:
+      fail_runtime("frames are u8, u16, u32, i32 or f32, found ", name_of(type));
+  }
+}
+
+// Whether all pointers are multiples of `bytes`. Null ones are.
+template <typename... Pointers>
+bool are_aligned(std::size_t bytes, const Pointers*... pointers) {
+  return ((reinterpret_cast<std::uintptr_t>(pointers) % bytes == 0) && ...);
+}
+
+// Blocks of `threads` for so many work items, which kernels number by an int.
+inline int blocks_for(const char* kernel, std::int64_t items, int threads) {
+  constexpr std::int64_t kMost = std::numeric_limits<int>::max();
+  if (items < 1 || items > kMost - threads) {
+    fail_runtime(kernel, " takes arrays of 1 to ", kMost - threads, " vectors, found ", items,
+                 ": use smaller batches");
+  }
+  return static_cast<int>((items + threads - 1) / threads);
+}
+
+}  // namespace ptynet::cuda

@@ -1,0 +1,171 @@
+#include "kernels/cuda/launching.h"
+#include "kernels/cuda/resize.h"
+#include "kernels/cuda/vectors.h"
+
+namespace ptynet::cuda {
+
+namespace {
+
+constexpr int kThreads = 256;
+
+// Which channels of which place a thread works on: lanes go over channels first, then columns.
+struct Place {
+  int n, row, column, channel;
+};
+
+// N channels at a time of `rows` x `columns` places per image.
+template <int N>
+PTYNET_DEVICE Place place_of(int item, int rows, int columns, int channels) {
+  const auto vectors = static_cast<std::uint32_t>(channels / N);
+  const auto i = static_cast<std::uint32_t>(item);
+  const std::uint32_t pixel = i / vectors;
+  const std::uint32_t line = pixel / static_cast<std::uint32_t>(columns);
+  const std::uint32_t image = line / static_cast<std::uint32_t>(rows);
+  return {static_cast<int>(image),
+          static_cast<int>(line - image * static_cast<std::uint32_t>(rows)),
+          static_cast<int>(pixel - line * static_cast<std::uint32_t>(columns)),
+          static_cast<int>(i - pixel * vectors) * N};
+}
+
+template <typename Element>
+struct Resize {
+  ResizeShape s;
+  int rows, columns;  // that threads are dealt out over, per image
+  int items;          // one per thread
+  const Element* x;
+  Element* y;
+
+  PTYNET_DEVICE const Element* input(const Place& at, int row, int column) const {
+    return x + ((std::int64_t{at.n} * s.h + row) * s.w + column) * s.c + at.channel;
+  }
+};
+
+// A thread: N channels of a pixel of y.
+template <typename Element, int N>
+PTYNET_KERNEL(kThreads)
+max_pool_kernel(Resize<Element> work) {
+  const int item = block().x * kThreads + thread();
+  if (item >= work.items) return;
+  const Place at = place_of<N>(item, work.rows, work.columns, work.s.c);
+  const int factor = work.s.factor;
+  Vector<float, N> largest;
+  PTYNET_UNROLL
+  for (int i = 0; i < N; ++i) largest[i] = -std::numeric_limits<float>::infinity();
+  PTYNET_NO_UNROLL
+  for (int u = 0; u < factor; ++u) {
+    PTYNET_NO_UNROLL
+    for (int v = 0; v < factor; ++v) {
+      const Vector<float, N> in =
+          load_floats<N>(work.input(at, at.row * factor + u, at.column * factor + v));
+      PTYNET_UNROLL
+      for (int i = 0; i < N; ++i) largest[i] = in[i] > largest[i] ? in[i] : largest[i];
+    }
+  }
+  const std::int64_t pixel = (std::int64_t{at.n} * work.rows + at.row) * work.columns + at.column;
+  store_floats(work.y + pixel * work.s.c + at.channel, largest);
+}
+
+template <int N>
+PTYNET_DEVICE Vector<float, N> between(const Vector<float, N>& a, const Vector<float, N>& b,
+                                       float share) {
+  Vector<float, N> out;
+  PTYNET_UNROLL
+  for (int i = 0; i < N; ++i) out[i] = a[i] + share * (b[i] - a[i]);
+  return out;
+}
+
+// The outputs along one axis whose centres lie between those of inputs cell - 1 and cell, `factor`
+// of them (fewer at the edges), all made of these two.
+struct Cell {
+  int before, after;  // inputs, clamped
+  int first;          // output; may lie outside
+  int factor;
+
+  PTYNET_DEVICE Cell(int cell, int extent, int factor_)
+      : before(cell > 0 ? cell - 1 : 0),
+        after(cell < extent ? cell : extent - 1),
+        first((cell - 1) * factor_ + factor_ / 2),
+        factor(factor_) {}
+  // Of the input after, in output first + i.
+  PTYNET_DEVICE float share(int i) const {
+    const float half = factor % 2 == 0 ? 0.5F : 0.0F;
+    return (static_cast<float>(i) + half) / static_cast<float>(factor);
+  }
+};
+
+// A thread: N channels of all pixels of y between four of x, which it reads once.
+template <typename Element, int N>
+PTYNET_KERNEL(kThreads)
+upsample_kernel(Resize<Element> work) {
+  const int item = block().x * kThreads + thread();
+  if (item >= work.items) return;
+  const Place at = place_of<N>(item, work.rows, work.columns, work.s.c);
+  const ResizeShape& s = work.s;
+  const Cell down(at.row, s.h, s.factor);
+  const Cell across(at.column, s.w, s.factor);
+  const auto upper_left = load_floats<N>(work.input(at, down.before, across.before));
+  const auto upper_right = load_floats<N>(work.input(at, down.before, across.after));
+  const auto lower_left = load_floats<N>(work.input(at, down.after, across.before));
+  const auto lower_right = load_floats<N>(work.input(at, down.after, across.after));
+  PTYNET_NO_UNROLL
+  for (int u = 0; u < s.factor; ++u) {
+    const auto left = between(upper_left, lower_left, down.share(u));
+    const auto right = between(upper_right, lower_right, down.share(u));
+    const int row = down.first + u;
+    if (row < 0 || row >= s.h * s.factor) continue;
+    PTYNET_NO_UNROLL
+    for (int v = 0; v < s.factor; ++v) {
+      const int column = across.first + v;
+      if (column < 0 || column >= s.w * s.factor) continue;
+      const std::int64_t pixel =
+          (std::int64_t{at.n} * s.h * s.factor + row) * s.w * s.factor + column;
+      store_floats(work.y + pixel * s.c + at.channel, between(left, right, across.share(v)));
+    }
+  }
+}
+
+// The kernel for whole vectors of channels, and the one for single channels.
+template <typename Element>
+struct Kernels {
+  using Kernel = void (*)(Resize<Element>);
+  Kernel wide;
+  Kernel narrow;
+};
+
+template <typename Element>
+void launch_resize(const char* name, Resize<Element> work, const Kernels<Element>& kernels,
+                   Stream stream) {
+  constexpr int kVector = kPerAccess<Element>;
+  const bool wide = work.s.c % kVector == 0 && are_aligned(16, work.x, work.y);
+  const std::int64_t vectors = wide ? work.s.c / kVector : work.s.c;
+  const std::int64_t items = std::int64_t{work.s.n} * work.rows * work.columns * vectors;
+  const int blocks = blocks_for(name, items, kThreads);
+  work.items = static_cast<int>(items);
+  launch(name, wide ? kernels.wide : kernels.narrow, LaunchShape{{blocks}, kThreads}, stream, work);
+}
+
+}  // namespace
+
+void max_pool2d(const ResizeShape& s, Precision precision, const void* x, void* y, Stream stream) {
+  with_element(precision, [&](auto type) {
+    using Element = decltype(type);
+    launch_resize<Element>(
+        "max_pool2d",
+        {s, s.h / s.factor, s.w / s.factor, 0, static_cast<const Element*>(x),
+         static_cast<Element*>(y)},
+        {max_pool_kernel<Element, kPerAccess<Element>>, max_pool_kernel<Element, 1>}, stream);
+  });
+}
+
+void upsample_bilinear2d(const ResizeShape& s, Precision precision, const void* x, void* y,
+                         Stream stream) {
+  with_element(precision, [&](auto type) {
+    using Element = decltype(type);
+    launch_resize<Element>(
+        "upsample_bilinear2d",
+        {s, s.h + 1, s.w + 1, 0, static_cast<const Element*>(x), static_cast<Element*>(y)},
+        {upsample_kernel<Element, kPerAccess<Element>>, upsample_kernel<Element, 1>}, stream);
+  });
+}
+
+}  // namespace ptynet::cuda
