@@ -171,7 +171,7 @@ PTYNET_HOST_DEVICE constexpr bool is_count(T v) {
 }
 
 // Stitching adds in whole units of 2^-39, so that the order of arrival does not matter. Values are
-// held to +-64 (objects are near 1, weights at most 1): 2^45 units each, so 2^18 frames may meet on
+// held to +-64 (objects are near 1, weights at most 1): 2^45 units each, so 2^18 terms may meet on
 // one pixel (docs/numerics.md).
 inline constexpr double kStitchLimit = 64.0;
 inline constexpr double kStitchUnitsPerOne = 549755813888.0;  // 2^39

@@ -91,7 +91,8 @@ template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
             Stream stream, const Arguments&... arguments);
 
-// The most that LaunchShape::shared_bytes may be, on the current device.
+// The most shared memory that a block may have on the current device: LaunchShape::shared_bytes and
+// what its kernel takes by shared() together.
 std::size_t most_shared_bytes();
 
 // Who am I.

@@ -12,15 +12,32 @@ inline void check(cudaError_t status, const char* what) {
   }
 }
 
+inline std::size_t most_shared_bytes() {
+  int device = 0;
+  int bytes = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
+        "shared memory per block");
+  return static_cast<std::size_t>(bytes);
+}
+
+// All that the device has beside the kernel's own, whatever this launch needs: the limit belongs to
+// the kernel, which other threads launch with other sizes.
+template <typename... Parameters>
+void allow_shared_memory(const char* name, void (*kernel)(Parameters...)) {
+  cudaFuncAttributes own{};
+  check(cudaFuncGetAttributes(&own, kernel), name);
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(most_shared_bytes() - own.sharedSizeBytes)),
+        name);
+}
+
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
             Stream stream, const Arguments&... arguments) {
-  constexpr std::size_t kAlwaysAllowed = 48U << 10;  // bytes; more has to be asked for
-  if (shape.shared_bytes > kAlwaysAllowed) {
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shape.shared_bytes)),
-          name);
-  }
+  // 48 KiB need not be asked for, but the kernel's own count for them too.
+  constexpr std::size_t kUnasked = 32U << 10;
+  if (shape.shared_bytes > kUnasked) allow_shared_memory(name, kernel);
   cudaLaunchConfig_t config{};
   config.gridDim =
       dim3(static_cast<unsigned>(shape.blocks.x), static_cast<unsigned>(shape.blocks.y),
@@ -29,15 +46,6 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
-}
-
-inline std::size_t most_shared_bytes() {
-  int device = 0;
-  int bytes = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-        "shared memory per block");
-  return static_cast<std::size_t>(bytes);
 }
 
 PTYNET_DEVICE int thread() { return static_cast<int>(threadIdx.x); }

@@ -53,7 +53,7 @@ struct Differences {
   PTYNET_DEVICE void add(T measured, float predicted) {
     if (!is_count(measured)) return;
     const float root = std::sqrt(static_cast<float>(measured));
-    absolute += std::fabs(root - std::sqrt(predicted > 0 ? predicted : 0.0F));
+    absolute += std::fabs(root - std::sqrt(std::fmax(predicted, 0.0F)));
     total += root;
   }
 
@@ -126,7 +126,7 @@ sum_parts_kernel(const double* parts, int count, int frames, double* sums) {
 template <typename T, int N, typename Source>
 void launch_far_field(const char* name, const Source& source, const DetectorFrames& measured,
                       const Wanted& wanted, Stream stream) {
-  const LaunchShape shape{{measured.n, residual_parts(source.h, source.w)}, kThreads};
+  const LaunchShape shape{grid_of(name, measured.n, residual_parts(source.h, source.w)), kThreads};
   launch(name, far_field_kernel<T, N, Source>, shape, stream, source, measured, wanted);
 }
 

@@ -8,7 +8,7 @@ namespace ptynet::cuda {
 
 namespace {
 
-constexpr int kMostThreads = 1024;
+constexpr int kMostThreads = 512;
 
 // The rule without what a frame adds to it.
 struct Formula {
@@ -60,9 +60,9 @@ class FrameBlock {
     commit_copies();
     wait_copies<0>();
     const float largest = largest_of_block(largest_of_thread());
-    const float scale = 1 / (formula_.value(largest) + formula_.epsilon);
-    for (int i = thread(); i < held_; i += threads()) write(i, load(shared_ + i), scale);
-    for (int i = held_ + thread(); i < vectors_; i += threads()) write(i, read(i), scale);
+    const float divisor = formula_.value(largest) + formula_.epsilon;
+    for (int i = thread(); i < held_; i += threads()) write(i, load(shared_ + i), divisor);
+    for (int i = held_ + thread(); i < vectors_; i += threads()) write(i, read(i), divisor);
   }
 
  private:
@@ -108,10 +108,10 @@ class FrameBlock {
     return largest;
   }
 
-  PTYNET_DEVICE void write(int i, const Vector<T, N>& counts, float scale) const {
+  PTYNET_DEVICE void write(int i, const Vector<T, N>& counts, float divisor) const {
     Vector<float, N> out;
     PTYNET_UNROLL
-    for (int k = 0; k < N; ++k) out[k] = formula_.value(good_count(counts[k])) * scale;
+    for (int k = 0; k < N; ++k) out[k] = formula_.value(good_count(counts[k])) / divisor;
     store_floats(y_ + std::int64_t{i} * N, out);
   }
 
@@ -125,7 +125,7 @@ class FrameBlock {
 };
 
 template <typename T, typename Out, int N>
-PTYNET_KERNEL(kMostThreads, 2)
+PTYNET_KERNEL(kMostThreads, 3)
 input_rule_kernel(DetectorFrames frames, Formula formula, int held, Out* y) {
   FrameBlock<T, Out, N>(frames, formula, held, y).run();
 }
@@ -148,8 +148,7 @@ void launch_input_rule(const DetectorFrames& frames, const Formula& formula, Out
   const int blocks = blocks_for("input_rule", vectors, threads);
   const auto room = static_cast<int>((most_shared_bytes() - kOtherShared) / kVectorBytes);
   const int held = formula.by_frame ? std::min(vectors, room) : 0;
-  const LaunchShape shape{{frames.n, formula.by_frame ? 1 : blocks},
-                          threads,
+  const LaunchShape shape{grid_of("input_rule", frames.n, formula.by_frame ? 1 : blocks), threads,
                           static_cast<std::size_t>(held) * kVectorBytes};
   launch("input_rule", input_rule_kernel<T, Out, N>, shape, stream, frames, formula, held, y);
 }

@@ -11,7 +11,7 @@ namespace ptynet::cuda {
 // y [n, h, w, 1] of the precision's array type, from frames as `rule` says (kernels/backend.h); bad
 // pixels enter as 0 and do not count for the maximum.
 //
-// For a frame's maximum one block of up to 1024 threads takes one frame and holds it in shared
+// For a frame's maximum one block of up to 512 threads takes one frame and holds it in shared
 // memory between the maximum and the output, as the detector stored it: as much as a block may have
 // (227 KiB on sm_90, 256 x 256 of u16 take 128); what is beyond is read again, from L2. Windows
 // whose columns and first column are multiples of 8 (of 4 for 4-byte counts and for fp32), in

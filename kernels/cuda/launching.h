@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "kernels/cuda/device.h"
 #include "kernels/cuda/stream.h"
 #include "kernels/dtype.h"
 #include "kernels/error.h"
@@ -51,11 +52,23 @@ bool are_aligned(std::size_t bytes, const Pointers*... pointers) {
 // Blocks of `threads` for so many work items, which kernels number by an int.
 inline int blocks_for(const char* kernel, std::int64_t items, int threads) {
   constexpr std::int64_t kMost = std::numeric_limits<int>::max();
-  if (items < 1 || items > kMost - threads) {
-    fail_runtime(kernel, " takes arrays of 1 to ", kMost - threads, " vectors, found ", items,
+  if (items < 1) fail_runtime(kernel, " takes at least one value, found ", items);
+  if (items > kMost - threads) {
+    fail_runtime(kernel, " takes arrays of up to ", kMost - threads, " vectors, found ", items,
                  ": use smaller batches");
   }
   return static_cast<int>((items + threads - 1) / threads);
+}
+
+// A grid of the frames along x, and of a frame's blocks along y.
+inline Index3 grid_of(const char* kernel, int frames, int blocks) {
+  constexpr int kMostBlocks = 65535;
+  if (frames < 1) fail_runtime(kernel, " takes at least one frame, found ", frames);
+  if (blocks > kMostBlocks) {
+    fail_runtime(kernel, " takes frames of up to ", kMostBlocks, " blocks, found ", blocks,
+                 ": use smaller frames");
+  }
+  return {frames, blocks};
 }
 
 }  // namespace ptynet::cuda

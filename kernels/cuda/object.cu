@@ -99,7 +99,11 @@ template <typename Source>
 void launch_patches(const char* name, const Source& source, const PatchShape& shape,
                     const ProbeModes& probe, const PatchResults& results, Stream stream) {
   const int pixels = shape.h * shape.w;
-  const LaunchShape blocks{{shape.n, blocks_for(name, pixels, kThreads)}, kThreads};
+  if (results.waves != nullptr && probe.modes < 1) {
+    fail_runtime(name, " takes a probe of at least one mode for waves, found ", probe.modes,
+                 ": give a probe, or ask for no waves");
+  }
+  const LaunchShape blocks{grid_of(name, shape.n, blocks_for(name, pixels, kThreads)), kThreads};
   launch(name, patch_kernel<Source>, blocks, stream, source, pixels, probe, results);
 }
 

@@ -58,7 +58,7 @@ max_pool_kernel(Resize<Element> work) {
       const Vector<float, N> in =
           load_floats<N>(work.input(at, at.row * factor + u, at.column * factor + v));
       PTYNET_UNROLL
-      for (int i = 0; i < N; ++i) largest[i] = in[i] > largest[i] ? in[i] : largest[i];
+      for (int i = 0; i < N; ++i) largest[i] = std::fmax(largest[i], in[i]);
     }
   }
   const std::int64_t pixel = (std::int64_t{at.n} * work.rows + at.row) * work.columns + at.column;

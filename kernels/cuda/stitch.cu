@@ -101,7 +101,8 @@ void stitch(const StitchShape& s, const StitchPatches& patches, const CanvasSums
                  " with ", s.border, " px: use a smaller border");
   }
   const std::int64_t touched = std::int64_t{rows + 1} * (columns + 1);
-  const LaunchShape blocks{{s.n, blocks_for("stitch", 2 * touched, kThreads)}, kThreads};
+  const LaunchShape blocks{grid_of("stitch", s.n, blocks_for("stitch", 2 * touched, kThreads)),
+                           kThreads};
   launch("stitch", stitch_kernel, blocks, stream, s, patches, canvas);
 }
 

@@ -141,7 +141,7 @@ std::vector<Case> far_field_cases() {
   int i = 0;
   for (const FrameWindow& window : kWindows) {
     for (const DType type : kTypes) {
-      const ScanOptions scan{window, type, i % 3 == 1 ? 5 : 1, i % 2 == 0, i % 5 != 2};
+      const ScanOptions scan{window, type, i % 3 == 1 ? 5 : 1, i % 2 == 0, i % 7 != 2};
       add_case({Kernel::kFarFieldResidual, scan, 1 + i % 3, i % 4 != 3}, cases);
       add_case({Kernel::kIntensityResidual, scan, 1, true}, cases);
       ++i;

@@ -150,7 +150,13 @@ class Launch {
   Thread& current() { return *current_; }
 
   void* shared_memory(const void* key, std::size_t bytes) {
-    return shared_.try_emplace(key, bytes).first->second.data();
+    const auto [place, is_new] = shared_.try_emplace(key, bytes);
+    if (is_new) shared_bytes_ += bytes;
+    if (shared_bytes_ > kMostSharedBytes) {
+      fail_runtime("a block has up to ", kMostSharedBytes, " bytes of shared memory, found ",
+                   shared_bytes_);
+    }
+    return place->second.data();
   }
   bool is_shared(const void* p) const {
     for (const auto& [key, memory] : shared_) {
@@ -196,6 +202,7 @@ class Launch {
 
   void run_block(const Index3& block) {
     shared_.clear();
+    shared_bytes_ = 0;
     for (std::size_t t = 0; t < threads_.size(); ++t) {
       Thread& thread = *threads_[t];
       thread.position = {block, shape_.blocks, static_cast<int>(t), shape_.threads};
@@ -250,6 +257,7 @@ class Launch {
   const std::function<void()>& body_;
   std::vector<std::unique_ptr<Thread>> threads_;
   std::map<const void*, GuardedMemory> shared_;
+  std::size_t shared_bytes_ = 0;
   Thread* current_ = nullptr;
 };
 
