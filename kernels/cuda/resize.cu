@@ -81,11 +81,11 @@ struct Cell {
   int first;          // output; may lie outside
   int factor;
 
-  PTYNET_DEVICE Cell(int cell, int extent, int factor_)
+  PTYNET_DEVICE Cell(int cell, int extent, int by)
       : before(cell > 0 ? cell - 1 : 0),
         after(cell < extent ? cell : extent - 1),
-        first((cell - 1) * factor_ + factor_ / 2),
-        factor(factor_) {}
+        first((cell - 1) * by + by / 2),
+        factor(by) {}
   // Of the input after, in output first + i.
   PTYNET_DEVICE float share(int i) const {
     const float half = factor % 2 == 0 ? 0.5F : 0.0F;

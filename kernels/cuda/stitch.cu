@@ -33,10 +33,10 @@ struct Patch {
   std::int64_t frame;
   Axis down, across;
 
-  PTYNET_DEVICE Patch(const StitchShape& s, const StitchPatches& p, int frame_)
+  PTYNET_DEVICE Patch(const StitchShape& s, const StitchPatches& p, int index)
       : shape(s),
         patches(p),
-        frame(frame_),
+        frame(index),
         down(load_readonly(p.corners + 2 * frame)),
         across(load_readonly(p.corners + 2 * frame + 1)) {}
 
