@@ -4,6 +4,7 @@
 #include <cmath>
 #include <complex>
 
+#include "kernels/count_type.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/typed.h"
 #include "kernels/phasor.h"
@@ -13,24 +14,6 @@ namespace ptynet::cpu {
 namespace {
 
 using Complex = std::complex<float>;
-
-template <typename Body>
-void with_count_type(DType type, Body&& body) {
-  switch (type) {
-    case DType::kU8:
-      return body(std::uint8_t{});
-    case DType::kU16:
-      return body(std::uint16_t{});
-    case DType::kU32:
-      return body(std::uint32_t{});
-    case DType::kI32:
-      return body(std::int32_t{});
-    case DType::kF32:
-      return body(float{});
-    default:
-      fail_runtime("frames are u8, u16, u32, i32 or f32, found ", name_of(type));
-  }
-}
 
 // The count as float, or 0 where there is none.
 template <typename T>

@@ -6,10 +6,10 @@
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/conv_transpose.h"
 #include "kernels/cuda/thin_conv.h"
-#include "kernels/random.h"
 #include "tests/cuda_on_cpu/cases.h"
 #include "tests/cuda_on_cpu/device_memory.h"
 #include "tests/cuda_on_cpu/elements.h"
+#include "tests/cuda_on_cpu/outcome.h"
 
 namespace ptynet::cuda::tests {
 
@@ -76,15 +76,6 @@ std::string describe_shape(const Variant& v) {
               " p", s.padding, " g", s.groups, " a", static_cast<int>(s.activation.kind),
               v.bias ? " bias" : "", v.positive ? " positive" : "",
               v.thin ? "" : text(" tile ", v.tile.pixels_per_warp, "x", v.tile.channels));
-}
-
-std::vector<float> random_values(const char* name, std::int64_t count, double low, double high) {
-  const CounterRandom random(7, name);
-  std::vector<float> out(static_cast<std::size_t>(count));
-  for (std::size_t i = 0; i < out.size(); ++i) {
-    out[i] = static_cast<float>(low + (high - low) * random.uniform(i));
-  }
-  return out;
 }
 
 struct Operands {
