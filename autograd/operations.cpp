@@ -15,18 +15,17 @@ DType weight_type(const Tensor& x) {
   return x.value().dtype() == DType::kF64 ? DType::kF64 : DType::kF32;
 }
 
-void expect_bias(const char* operation, const Tensor& b, std::int64_t channels, DType type) {
+void expect_bias(const char* operation, const Array& b, std::int64_t channels, DType type) {
   if (b.empty()) return;
-  if (b.value().dtype() != type || b.shape() != Shape{channels}) {
+  if (b.dtype() != type || b.shape() != Shape{channels}) {
     fail_input(operation, ": expected a bias ", name_of(type), "[", channels, "], found ",
-               describe(b.value()));
+               describe(b));
   }
 }
 
-void expect_weights(const char* operation, const Tensor& w, const ConvOptions& o, DType type) {
-  if (w.shape().rank() != 4 || w.value().dtype() != type) {
-    fail_input(operation, ": expected weights ", name_of(type), " of rank 4, found ",
-               describe(w.value()));
+void expect_weights(const char* operation, const Array& w, const ConvOptions& o, DType type) {
+  if (w.shape().rank() != 4 || w.dtype() != type) {
+    fail_input(operation, ": expected weights ", name_of(type), " of rank 4, found ", describe(w));
   }
   if (o.stride < 1 || o.padding < 0 || o.groups < 1) {
     fail_input(operation, ": expected stride >= 1, padding >= 0 and groups >= 1, found ", o.stride,
@@ -44,6 +43,44 @@ void expect_channels(const char* operation, std::int64_t found, std::int64_t exp
     fail_input(operation, ": ", found, " and ", other, " channels cannot be split into ", groups,
                " groups");
   }
+}
+
+void expect_conv2d(const Shape& x, const ConvLayer& layer, DType type) {
+  const auto& [w, b, o, transposed] = layer;
+  expect_weights("conv2d", w, o, type);
+  const std::int64_t co = w.shape()[0];
+  expect_channels("conv2d", x[3], w.shape()[3] * o.groups, co, o.groups);
+  expect_bias("conv2d", b, co, type);
+  if (x[1] + 2 * o.padding < w.shape()[1] || x[2] + 2 * o.padding < w.shape()[2]) {
+    fail_input("conv2d: a kernel of ", w.shape()[1], "x", w.shape()[2], " does not fit into ",
+               to_string(x), " with padding ", o.padding);
+  }
+}
+
+void expect_conv_transpose2d(const Shape& x, const ConvLayer& layer, DType type) {
+  const auto& [w, b, o, transposed] = layer;
+  expect_weights("conv_transpose2d", w, o, type);
+  const std::int64_t co = w.shape()[3] * o.groups;
+  expect_channels("conv_transpose2d", x[3], w.shape()[0], co, o.groups);
+  expect_bias("conv_transpose2d", b, co, type);
+  if (w.shape()[1] != w.shape()[2]) {
+    fail_input("conv_transpose2d: expected a square kernel, found ", to_string(w.shape()));
+  }
+  const TransposedAxis rows{x[1], w.shape()[1], o.stride, o.padding};
+  const TransposedAxis columns{x[2], w.shape()[2], o.stride, o.padding};
+  if (rows.outputs() < 1 || columns.outputs() < 1) {
+    fail_input("conv_transpose2d: padding ", o.padding, " leaves nothing of ", to_string(x));
+  }
+}
+
+// Of the result, where the layer takes x [n, h, w, c].
+Shape checked_shape(const Shape& x, const ConvLayer& layer, DType type) {
+  layer.transposed ? expect_conv_transpose2d(x, layer, type) : expect_conv2d(x, layer, type);
+  return output_shape(x, layer);
+}
+
+ConvLayer arrays_of(const ConvTensors& layer) {
+  return {layer.w.value(), layer.b.value(), layer.options, layer.transposed};
 }
 
 using ConvGradient = void (Backend::*)(const Array&, const Array&, const OutputGradient&,
@@ -69,17 +106,8 @@ void record_convolution(Context& context, const Tensor& x, const Tensor& w, cons
 Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
               const ConvOptions& o, std::optional<DType> result) {
   expect_activations("conv2d", x);
-  expect_weights("conv2d", w, o, weight_type(x));
-  const std::int64_t co = w.shape()[0];
-  expect_channels("conv2d", x.shape()[3], w.shape()[3] * o.groups, co, o.groups);
-  expect_bias("conv2d", b, co, weight_type(x));
-  const std::int64_t oh = x.shape()[1] + 2 * o.padding - w.shape()[1];
-  const std::int64_t ow = x.shape()[2] + 2 * o.padding - w.shape()[2];
-  if (oh < 0 || ow < 0) {
-    fail_input("conv2d: a kernel of ", w.shape()[1], "x", w.shape()[2], " does not fit into ",
-               to_string(x.shape()), " with padding ", o.padding);
-  }
-  Tensor y(context.allocate({x.shape()[0], oh / o.stride + 1, ow / o.stride + 1, co},
+  const ConvLayer layer{w.value(), b.value(), o, false};
+  Tensor y(context.allocate(checked_shape(x.shape(), layer, weight_type(x)),
                             result.value_or(x.value().dtype())));
   context.backend().conv2d(x.value(), w.value(), b.value(), o, y.value());
   record_convolution(context, x, w, b, o, &Backend::conv2d_gradient, y);
@@ -89,23 +117,25 @@ Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& 
 Tensor conv_transpose2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
                         const ConvOptions& o, std::optional<DType> result) {
   expect_activations("conv_transpose2d", x);
-  expect_weights("conv_transpose2d", w, o, weight_type(x));
-  const std::int64_t co = w.shape()[3] * o.groups;
-  expect_channels("conv_transpose2d", x.shape()[3], w.shape()[0], co, o.groups);
-  expect_bias("conv_transpose2d", b, co, weight_type(x));
-  if (w.shape()[1] != w.shape()[2]) {
-    fail_input("conv_transpose2d: expected a square kernel, found ", to_string(w.shape()));
-  }
-  const TransposedAxis rows{x.shape()[1], w.shape()[1], o.stride, o.padding};
-  const TransposedAxis columns{x.shape()[2], w.shape()[2], o.stride, o.padding};
-  if (rows.outputs() < 1 || columns.outputs() < 1) {
-    fail_input("conv_transpose2d: padding ", o.padding, " leaves nothing of ",
-               to_string(x.shape()));
-  }
-  Tensor y(context.allocate({x.shape()[0], rows.outputs(), columns.outputs(), co},
+  const ConvLayer layer{w.value(), b.value(), o, true};
+  Tensor y(context.allocate(checked_shape(x.shape(), layer, weight_type(x)),
                             result.value_or(x.value().dtype())));
   context.backend().conv_transpose2d(x.value(), w.value(), b.value(), o, y.value());
   record_convolution(context, x, w, b, o, &Backend::conv_transpose2d_gradient, y);
+  return y;
+}
+
+std::optional<Tensor> conv_pair(Context& context, const Tensor& x, const ConvTensors& first,
+                                const ConvTensors& second, std::optional<DType> result) {
+  expect_activations("conv_pair", x);
+  if (tape_of(x, first.w, first.b, second.w, second.b) != nullptr) return {};
+  const ConvLayer one = arrays_of(first);
+  const ConvLayer next = arrays_of(second);
+  const DType type = weight_type(x);
+  const Shape shape = checked_shape(checked_shape(x.shape(), one, type), next, type);
+  if (!context.backend().fuses(x.value(), one, next)) return {};
+  Tensor y(context.allocate(shape, result.value_or(x.value().dtype())));
+  context.backend().conv_pair(x.value(), one, next, y.value());
   return y;
 }
 

@@ -17,6 +17,17 @@ Tensor conv2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& 
               const ConvOptions& options, std::optional<DType> result = {});
 Tensor conv_transpose2d(Context& context, const Tensor& x, const Tensor& w, const Tensor& b,
                         const ConvOptions& options, std::optional<DType> result = {});
+// One of the two.
+struct ConvTensors {
+  Tensor w;
+  Tensor b;
+  ConvOptions options;
+  bool transposed = false;
+};
+// second(first(x)) where the device is best asked for both at once; nothing elsewhere, and where a
+// tape watches an operand, whose gradients need what is between the two.
+std::optional<Tensor> conv_pair(Context& context, const Tensor& x, const ConvTensors& first,
+                                const ConvTensors& second, std::optional<DType> result = {});
 // With stored statistics: inference only. Throws Error (runtime) for an x that a tape watches.
 Tensor batch_norm(Context& context, const Tensor& x, const BatchNormParameters& parameters);
 // With the batch's statistics; the running ones move. weight and bias [c].
@@ -35,7 +46,7 @@ Tensor upsample_bilinear2d(Context& context, const Tensor& x, std::int64_t scale
 Tensor add(Context& context, const Tensor& a, const Tensor& b);
 Tensor concat_channels(Context& context, std::span<const Tensor> parts);
 
-// frames [n, h, w] -> [n, h, w, 1] of `type` (f32 or bf16); mask [h, w] u8 or empty.
+// frames [n, h, w] -> [n, h, w, 1] of `type` (f32, bf16 or f16); mask [h, w] u8 or empty.
 Tensor input_rule(Context& context, const Array& frames, const Array& mask, const InputRule& rule,
                   DType type = DType::kF32);
 

@@ -51,3 +51,17 @@ function(ptynet_shared_library)
   set_target_properties(ptynet PROPERTIES VERSION ${PROJECT_VERSION}
                                           SOVERSION ${PROJECT_VERSION_MAJOR})
 endfunction()
+
+# Of what the library and the CUDA backend, which it loads, must have in common; the kernels are in it
+# too, since what was timed of them is kept under it.
+file(GLOB shared_headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/kernels/*.h
+     ${PROJECT_SOURCE_DIR}/kernels/cuda/*)
+set(contents "${PROJECT_VERSION} ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
+foreach(header IN LISTS shared_headers)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${header})
+  file(SHA256 ${header} hash)
+  string(APPEND contents " ${hash}")
+endforeach()
+string(SHA256 PTYNET_BUILD_ID "${contents}")
+string(SUBSTRING ${PTYNET_BUILD_ID} 0 12 PTYNET_BUILD_ID)
+set(PTYNET_BUILD_ID "${PROJECT_VERSION}-${PTYNET_BUILD_ID}")

@@ -10,7 +10,7 @@ namespace ptynet {
 
 namespace {
 
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kAlignment = 256;  // what CUDA's libraries want of a workspace
 constexpr std::size_t kHugePage = std::size_t{1} << 21;
 
 std::size_t round_up(std::size_t bytes) {
@@ -42,7 +42,7 @@ struct MemoryPool::State {
 };
 
 MemoryPool::MemoryPool(Device device, RawAllocate raw)
-    : state_(std::make_shared<State>()), device_(device), raw_(raw) {}
+    : state_(std::make_shared<State>()), device_(device), raw_(std::move(raw)) {}
 
 Array MemoryPool::allocate(const Shape& shape, DType type) {
   const std::size_t bytes = round_up(bytes_of(shape, type));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -18,7 +19,7 @@ class Allocator {
 };
 
 // Raw memory of a device, as a backend hands it out.
-using RawAllocate = std::shared_ptr<void> (*)(std::size_t bytes);
+using RawAllocate = std::function<std::shared_ptr<void>(std::size_t bytes)>;
 std::shared_ptr<void> allocate_host_memory(std::size_t bytes);
 
 // Keeps freed blocks for the next request of the same size class. Thread-safe.

@@ -19,7 +19,7 @@ class Array {
  public:
   Array() = default;  // no elements, no memory; empty() is true
 
-  // Uninitialised (or zeroed) host memory, aligned to 64 bytes.
+  // Uninitialised (or zeroed) host memory, aligned to 256 bytes.
   // Throws Error (runtime) when memory is short.
   static Array host(const Shape& shape, DType type);
   static Array zeros(const Shape& shape, DType type);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -11,6 +12,7 @@
 #include "kernels/allocator.h"
 #include "kernels/array.h"
 #include "kernels/math.h"
+#include "kernels/precision.h"
 
 namespace ptynet {
 
@@ -27,6 +29,16 @@ struct ConvOptions {
   // Weights and bias will not change while a recording lives: they may be reordered once.
   bool constant_weights = false;
 };
+
+// A convolution without its operand: weights and bias as conv2d() or conv_transpose2d() takes them.
+struct ConvLayer {
+  Array w;
+  Array b;
+  ConvOptions options;
+  bool transposed = false;
+};
+// Of what the layer makes of x [n, h, w, ci].
+Shape output_shape(const Shape& x, const ConvLayer& layer);
 
 struct BatchNormParameters {  // each [c]
   Array weight;
@@ -120,7 +132,7 @@ class Replay {
   virtual void run() = 0;
   // One name per step ("conv2d 3x3 64->64 g2 [1, 32, 32, 64]"), for profiles.
   virtual std::vector<std::string> steps() const = 0;
-  // The seconds each step takes in one timed run.
+  // The seconds each step takes, in one run or as the mean of several.
   virtual std::vector<double> time_steps() = 0;
 };
 
@@ -129,7 +141,18 @@ class Event {
  public:
   virtual ~Event() = default;
   virtual void wait() = 0;
+  // From now on it is the point that the stream has come to here.
+  virtual void renew() = 0;
 };
+
+// Which of a device's ways to compute a convolution, or a pair of them, was the fastest when all
+// were timed.
+struct ConvChoice {
+  std::string chosen;
+  std::map<std::string, double> seconds;  // of every way, by name
+  bool used = false;                      // by a recording of this backend
+};
+using ConvChoices = std::map<std::string, ConvChoice>;  // by what is computed
 
 class Backend {
  public:
@@ -137,9 +160,16 @@ class Backend {
 
   virtual std::string_view name() const = 0;
   virtual Device device() const = 0;
+  // The device and the versions of what computes on it: choices() hold for the same ones.
+  virtual std::string description() const { return std::string(name()); }
+  // Whether networks predict in it; training is in fp32.
+  virtual bool computes_in(Precision precision) const = 0;
   // Where operations take scratch memory from: the pool unless told otherwise.
   virtual Allocator& allocator() = 0;
   virtual void set_allocator(Allocator* allocator) = 0;  // null: back to the pool
+
+  // Host memory that the device copies from and to without waiting.
+  virtual Array staging(const Shape& shape, DType type) { return Array::host(shape, type); }
 
   // Gives memory of the pool that nobody uses back to the device.
   virtual void release_unused() = 0;
@@ -148,13 +178,22 @@ class Backend {
   // order. What it leaves in its outputs is not defined (a device may do the work, to warm up), but
   // what operations update in place (running statistics, trained values) is left as it was.
   virtual void rehearse(const std::function<void()>& work) = 0;
-  // Records what `work` asks for instead of doing it. Operands and the backend must outlive the
-  // Replay.
+  // Records what `work` asks for instead of doing it (but a device may do the work, to warm up and
+  // to time its ways: outputs are not defined before the first run()). Operands and the backend
+  // must outlive the Replay.
   virtual std::unique_ptr<Replay> record(const std::function<void()>& work) = 0;
+  // Within record(): the copies that `work` asks for, between arrays that were there before, may
+  // run beside all else that is recorded, which neither needs their results nor touches their
+  // operands; the recording ends when both have. Elsewhere, and where a device has one queue, they
+  // are done where they stand.
+  virtual void beside(const std::function<void()>& work) { work(); }
+  // What record() chose among, and chooses from without timing; null where there is no choice.
+  virtual ConvChoices* choices() { return nullptr; }
   virtual void synchronize() = 0;
   virtual std::unique_ptr<Event> event() = 0;  // after all work so far
   virtual double seconds_between(const Event& from, const Event& to) = 0;
   virtual void copy(const Array& from, Array& to) = 0;  // between host and device, or within
+  virtual void zero(Array& x) = 0;
   // y[i] = low + (high - low) * uniform(i) of CounterRandom(seed, stream); f32.
   virtual void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                               Array& y) = 0;
@@ -167,6 +206,11 @@ class Backend {
   // b [co] or empty; y [n, oh, ow, co], oh = (h - 1) * stride - 2 * padding + kh.
   virtual void conv_transpose2d(const Array& x, const Array& w, const Array& b,
                                 const ConvOptions& o, Array& y) = 0;
+  // y = second(first(x)), of which only y is wanted: what is between them need not reach memory.
+  // The default is one after the other, with scratch from allocator(): recorded, it needs an arena.
+  virtual void conv_pair(const Array& x, const ConvLayer& first, const ConvLayer& second, Array& y);
+  // Whether conv_pair() is one step for these, and, where record() times its ways, the faster one.
+  virtual bool fuses(const Array&, const ConvLayer&, const ConvLayer&) { return false; }
   // With stored statistics: activation((x - mean) / sqrt(var + epsilon) * weight + bias) per
   // channel.
   virtual void batch_norm(const Array& x, const BatchNormParameters& p, Array& y) = 0;

@@ -18,6 +18,8 @@ double value_at(const Array& a, std::int64_t i) {
       return a.data<double>()[i];
     case DType::kBf16:
       return double{widen(a.data<Bfloat16>()[i])};
+    case DType::kF16:
+      return double{widen(a.data<Half>()[i])};
     default:
       fail_runtime("cannot compare arrays of ", name_of(a.dtype()));
   }
@@ -65,8 +67,14 @@ class CheckBackend final : public Backend {
 
   std::string_view name() const override { return "check"; }
   Device device() const override { return tested_->device(); }
+  bool computes_in(Precision precision) const override {
+    return tested_->computes_in(precision) && oracle_->computes_in(precision);
+  }
   Allocator& allocator() override { return tested_->allocator(); }
   void set_allocator(Allocator* allocator) override { tested_->set_allocator(allocator); }
+  std::string description() const override { return tested_->description(); }
+  Array staging(const Shape& shape, DType type) override { return tested_->staging(shape, type); }
+  ConvChoices* choices() override { return tested_->choices(); }
   void release_unused() override {
     tested_->release_unused();
     oracle_->release_unused();
@@ -80,12 +88,14 @@ class CheckBackend final : public Backend {
     const ScopedValue recording(recording_, true);
     return tested_->record(work);
   }
+  void beside(const std::function<void()>& work) override { tested_->beside(work); }
   void synchronize() override { tested_->synchronize(); }
   std::unique_ptr<Event> event() override { return tested_->event(); }
   double seconds_between(const Event& from, const Event& to) override {
     return tested_->seconds_between(from, to);
   }
   void copy(const Array& from, Array& to) override { tested_->copy(from, to); }
+  void zero(Array& x) override { tested_->zero(x); }
   void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                       Array& y) override {
     both("random_uniform", {y},
@@ -99,6 +109,13 @@ class CheckBackend final : public Backend {
                         Array& y) override {
     both("conv_transpose2d", {y},
          [&](Backend& on, Arrays& r) { on.conv_transpose2d(x, w, b, o, r[0]); });
+  }
+  void conv_pair(const Array& x, const ConvLayer& first, const ConvLayer& second,
+                 Array& y) override {
+    both("conv_pair", {y}, [&](Backend& on, Arrays& r) { on.conv_pair(x, first, second, r[0]); });
+  }
+  bool fuses(const Array& x, const ConvLayer& first, const ConvLayer& second) override {
+    return tested_->fuses(x, first, second);
   }
   void batch_norm(const Array& x, const BatchNormParameters& p, Array& y) override {
     both("batch_norm", {y}, [&](Backend& on, Arrays& r) { on.batch_norm(x, p, r[0]); });

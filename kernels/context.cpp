@@ -2,9 +2,17 @@
 
 #include <omp.h>
 
+#include "kernels/cuda_plugin.h"
+
 namespace ptynet {
 
 namespace {
+
+#ifdef PTYNET_CPU
+constexpr bool kHasCpu = true;
+#else
+constexpr bool kHasCpu = false;
+#endif
 
 std::string instruction_set() {
   __builtin_cpu_init();
@@ -22,9 +30,17 @@ std::unique_ptr<Backend> make_backend(const ContextOptions& options) {
     fail_input("--threads is 0 (as many as the machine has) to ", kMaxThreads, ", found ",
                options.threads);
   }
-  if (options.device.kind == DeviceKind::kCpu) return make_cpu_backend(options.threads);
-  fail_runtime("device ", to_string(options.device),
-               " cannot be used: this build has no CUDA backend; use --device cpu");
+  if (options.device.kind == DeviceKind::kCpu) {
+    if constexpr (kHasCpu) return make_cpu_backend(options.threads);
+    fail_runtime(
+        "device cpu cannot be used: this build has no CPU backend; use --device cuda, or a build "
+        "with -DPTYNET_CPU=ON");
+  }
+  try {
+    return cuda_plugin().make_backend(options);
+  } catch (const Error& error) {
+    fail_runtime("device ", to_string(options.device), ": ", error.what());
+  }
 }
 
 }  // namespace
@@ -44,11 +60,39 @@ Array on_device(Context& context, const Array& host) {
 
 std::vector<DeviceReport> list_devices() {
   DeviceReport cpu;
-  cpu.usable = true;
-  cpu.description = text(omp_get_num_procs(), " threads, ", instruction_set());
-  return {cpu};
+  cpu.usable = kHasCpu;
+  cpu.description = kHasCpu ? text(omp_get_num_procs(), " threads, ", instruction_set())
+                            : "left out of this build (PTYNET_CPU=OFF)";
+  std::vector<DeviceReport> out{cpu};
+  try {
+    const std::vector<DeviceReport> found = cuda_plugin().list_devices();
+    out.insert(out.end(), found.begin(), found.end());
+  } catch (const Error& error) {
+    out.push_back({{DeviceKind::kCuda, 0}, false, error.what()});
+  }
+  return out;
 }
 
-Device best_device() { return {}; }
+Device best_device() {
+  for (const DeviceReport& found : list_devices()) {
+    if (found.usable && found.device.kind == DeviceKind::kCuda) return found.device;
+  }
+  return {};
+}
+
+Device device_or_best(const std::optional<Device>& asked) { return asked ? *asked : best_device(); }
+
+std::string backends_of_build() {
+  std::string cuda = cuda_plugin_path() ? "cuda" : "";
+  if (!kHasCpu) return cuda;
+  return cuda.empty() ? "cpu" : "cpu, " + cuda;
+}
+
+std::unique_ptr<Backend> make_host_backend(int threads) {
+  if constexpr (kHasCpu) return make_cpu_backend(threads);
+  return make_reference_backend();
+}
+
+Device training_device() { return {}; }
 
 }  // namespace ptynet

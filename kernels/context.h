@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,12 @@ namespace ptynet {
 struct ContextOptions {
   Device device;
   int threads = 0;  // of the CPU backend; 0: as many as the machine has
+  // Products of f32 arrays may round their factors to TF32, where the device has it. A Session sets
+  // it by its precision.
+  bool tf32 = false;
+  // A recording times the ways that a device has to compute a convolution, and keeps the fastest;
+  // else it takes the one that a count of bytes and products suggests.
+  bool tune = true;
 };
 
 // Used by one thread at a time; several may live in one process.
@@ -48,7 +55,18 @@ struct DeviceReport {
 };
 std::vector<DeviceReport> list_devices();
 
+// "cpu, cuda": what is there, whether this machine has a device for it or not.
+std::string backends_of_build();
+
+// The backend of the host, for what is done there beside a device: the CPU's, or the slow reference
+// in a build without.
+std::unique_ptr<Backend> make_host_backend(int threads);
+
 // The device that --device auto means: the first usable one, CUDA before the CPU.
 Device best_device();
+// What was asked for, or else the best one; only then are devices looked for.
+Device device_or_best(const std::optional<Device>& asked);
+// The same for what trains: the CPU, as long as the CUDA backend only predicts.
+Device training_device();
 
 }  // namespace ptynet

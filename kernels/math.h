@@ -156,6 +156,25 @@ PTYNET_HOST_DEVICE inline float widen(Half v) {
   return std::bit_cast<float>(sign | (exponent + 112) << 23 | mantissa << 13);
 }
 
+// Round to nearest, ties to even; subnormals and infinities included. For the host: devices have an
+// instruction for it.
+inline Half narrow_f16(float v) {
+  const auto bits = std::bit_cast<std::uint32_t>(v);
+  const std::uint32_t sign = bits >> 16 & 0x8000U;
+  const std::uint32_t magnitude = bits & 0x7fffffffU;
+  const auto with_sign = [sign](std::uint32_t half) {
+    return Half{static_cast<std::uint16_t>(sign | half)};
+  };
+  if (magnitude > 0x7f800000U) return with_sign(0x7e00);   // NaN
+  if (magnitude >= 0x477ff000U) return with_sign(0x7c00);  // from 65520 on: infinity
+  if (magnitude < 0x38800000U) {                           // below 2^-14: whole multiples of 2^-24
+    const float units = std::bit_cast<float>(magnitude) * 0x1p24F;
+    return with_sign(static_cast<std::uint32_t>(std::nearbyint(units)));
+  }
+  const std::uint32_t rounded = magnitude + 0xfffU + (magnitude >> 13 & 1U);
+  return with_sign((rounded >> 13) - (112U << 10));
+}
+
 // Whether a pixel's value can be a number of photons: not negative, not NaN or infinite, and not
 // the largest value of an integer type, with which detectors mark dead pixels.
 template <typename T>

@@ -43,34 +43,32 @@ Tensor own(Context& context, const StateDict& state, const std::string& name, DT
 class Convolution final : public Layer {
  public:
   Convolution(Context& context, const LayerSpec& spec, const StateDict& state, DType type)
-      : name_(spec.name),
-        transposed_(spec.type == LayerType::kConvTranspose2d),
-        weight_(own(context, state, spec.name + ".weight", type)) {
-    if (spec.bias) bias_ = own(context, state, spec.name + ".bias", type);
-    options_.stride = spec.stride;
-    options_.padding = spec.padding;
-    options_.groups = spec.groups;
-    options_.activation = spec.activation;
+      : name_(spec.name) {
+    tensors_.w = own(context, state, spec.name + ".weight", type);
+    if (spec.bias) tensors_.b = own(context, state, spec.name + ".bias", type);
+    tensors_.options = {spec.stride, spec.padding, spec.groups, spec.activation};
+    tensors_.transposed = spec.type == LayerType::kConvTranspose2d;
   }
 
   Tensor forward(Context& context, const Tensor& x, const Pass& pass) override {
-    ConvOptions options = options_;
-    options.constant_weights = pass.fixed_weights;
-    return transposed_ ? conv_transpose2d(context, x, weight_, bias_, options, pass.result)
-                       : conv2d(context, x, weight_, bias_, options, pass.result);
+    const ConvTensors c = *convolution(pass);
+    return c.transposed ? conv_transpose2d(context, x, c.w, c.b, c.options, pass.result)
+                        : conv2d(context, x, c.w, c.b, c.options, pass.result);
   }
   bool chooses_result() const override { return true; }
+  std::optional<ConvTensors> convolution(const Pass& pass) const override {
+    ConvTensors out = tensors_;
+    out.options.constant_weights = pass.fixed_weights;
+    return out;
+  }
   void add_parameters(std::vector<Parameter>& parameters) override {
-    parameters.push_back({name_ + ".weight", &weight_});
-    if (!bias_.empty()) parameters.push_back({name_ + ".bias", &bias_});
+    parameters.push_back({name_ + ".weight", &tensors_.w});
+    if (!tensors_.b.empty()) parameters.push_back({name_ + ".bias", &tensors_.b});
   }
 
  private:
   std::string name_;
-  bool transposed_;
-  Tensor weight_;
-  Tensor bias_;
-  ConvOptions options_;
+  ConvTensors tensors_;
 };
 
 class BatchNorm final : public Layer {
@@ -244,12 +242,29 @@ Array channels_second(const Array& weight) {
 
 Tensor Sequential::forward(Context& context, const Tensor& x, const Pass& pass) {
   Tensor y = x;
+  const auto result_after = [&](std::size_t layers) {
+    return layers < layers_.size() ? x.value().dtype() : pass.result;
+  };
   for (std::size_t i = 0; i < layers_.size(); ++i) {
+    if (const auto both = pair_at(context, i, y, pass, result_after(i + 2))) {
+      y = *both;
+      ++i;
+      continue;
+    }
     Pass step = pass;
-    if (i + 1 < layers_.size()) step.result = x.value().dtype();
+    step.result = result_after(i + 1);
     y = layers_[i]->forward(context, y, step);
   }
   return y;
+}
+
+std::optional<Tensor> Sequential::pair_at(Context& context, std::size_t i, const Tensor& x,
+                                          const Pass& pass, DType result) const {
+  if (i + 1 == layers_.size()) return {};
+  const auto first = layers_[i]->convolution(pass);
+  const auto second = layers_[i + 1]->convolution(pass);
+  if (!first || !second) return {};
+  return conv_pair(context, x, *first, *second, result);
 }
 
 void Sequential::add_parameters(std::vector<Parameter>& parameters) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "autograd/operations.h"
@@ -32,6 +33,8 @@ class Layer {
   // networks end in f32), else x's.
   virtual Tensor forward(Context& context, const Tensor& x, const Pass& pass) = 0;
   virtual bool chooses_result() const { return false; }
+  // Its tensors, of a layer that is a convolution: a device may have one step for two in a row.
+  virtual std::optional<ConvTensors> convolution(const Pass&) const { return {}; }
   // Adds the tensors it owns, in the order of execution.
   virtual void add_parameters(std::vector<Parameter>&) {}
 };
@@ -46,6 +49,10 @@ class Sequential final : public Layer {
   void add_parameters(std::vector<Parameter>& parameters) override;
 
  private:
+  // Layers i and i + 1 in one step, where that is possible.
+  std::optional<Tensor> pair_at(Context& context, std::size_t i, const Tensor& x, const Pass& pass,
+                                DType result) const;
+
   std::vector<std::unique_ptr<Layer>> layers_;
 };
 

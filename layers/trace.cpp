@@ -43,18 +43,18 @@ class Tracer {
  private:
   Size step(const LayerSpec& layer, Size in) {
     Size out = in;
-    double flops = 0;
+    double pixels = 0;  // at which a convolution multiplies its whole kernel
     switch (layer.type) {
       case LayerType::kConv2d:
         expect_channels(layer, in);
         out = {convolved(layer, in.h), convolved(layer, in.w), layer.out};
-        flops = static_cast<double>(out.h * out.w) * taps(layer);
+        pixels = static_cast<double>(out.h * out.w);
         break;
       case LayerType::kConvTranspose2d:
         expect_channels(layer, in);
         out = {(in.h - 1) * layer.stride - 2 * layer.padding + layer.kernel,
                (in.w - 1) * layer.stride - 2 * layer.padding + layer.kernel, layer.out};
-        flops = static_cast<double>(in.h * in.w) * taps(layer);
+        pixels = static_cast<double>(in.h * in.w);
         break;
       case LayerType::kBatchNorm2d:
         expect_channels(layer, in);
@@ -79,14 +79,20 @@ class Tracer {
       fail_input("layer '", label(layer), "' turns ", in.h, "x", in.w, " pixels into ", out.h, "x",
                  out.w, ": frames of this size do not fit the network");
     }
-    steps.push_back({label(layer), layer.type, {1, out.h, out.w, out.c}, flops});
+    const double kernel = pixels > 0 ? weights(layer) : 0;
+    steps.push_back({label(layer),
+                     layer.type,
+                     {1, in.h, in.w, in.c},
+                     {1, out.h, out.w, out.c},
+                     kernel,
+                     2 * pixels * kernel});
     return out;
   }
 
   // Both ways, each input channel of a group meets each output channel of it at every tap.
-  static double taps(const LayerSpec& layer) {
+  static double weights(const LayerSpec& layer) {
     const std::int64_t inputs = layer.in / layer.groups;
-    return 2.0 * static_cast<double>(layer.kernel * layer.kernel * inputs) *
+    return static_cast<double>(layer.kernel * layer.kernel * inputs) *
            static_cast<double>(layer.out);
   }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Breaks the CUDA kernels one small change at a time, and expects their cases to notice.
 
-    mutate_kernels.py [--list] [--only FILE[:LINE]] [--shard I/N] [--jobs 2]
+    mutate_kernels.py [--list] [--only FILE[:LINE] ...] [--shard I/N] [--jobs 2] [--folder FOLDER]
     mutate_kernels.py --self-test
 
 Each barrier and each commit of asynchronous copies is taken away, each wait for copies is taken away and made to
@@ -10,8 +10,11 @@ PTYNET_UNROLL run over extents fixed at compile time and are left alone.) A muta
 case, crashes or hangs; one that passes is tried again under AddressSanitizer. One that passes there too must stand in
 tests/cuda_on_cpu/surviving_mutants.json with the reason why no case can see it, and what stands there must survive.
 
+All mutants are compiled into one program, as switches in a copy of the sources. PTYNET_MUTANT says which is on.
+
 Prints a line per mutant and `N mutants, M caught, K justified, J survived`; exits 1 when one survived or the list is
-out of date. --list only prints them, --only takes one file (conv_kernel.h) or line, --shard the I-th of N parts.
+out of date. --list only prints them, --only takes some files (conv_kernel.h) or lines, --shard the I-th of N parts.
+--folder keeps what was built there for the next run.
 """
 import argparse
 import collections
@@ -20,22 +23,38 @@ import contextlib
 import dataclasses
 import io
 import json
+import os
 import pathlib
-import queue
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDER = "kernels/cuda"
 NOT_KERNELS = {"device.h", "device_gpu.h", "device_host.h", "stream.h"}
 JUSTIFIED = "tests/cuda_on_cpu/surviving_mutants.json"
-# Words in the names of the cases that run a file, where not all do.
-CASES = {"conv_transpose.cu": "conv_transpose2d", "thin_conv.cu": "thin_"}
+# The cases that run a file: those whose line contains one of these words.
+CASES = {
+    "batch_norm.cu": ["batch_norm"],
+    "conv_kernel.h": ["conv2d", "conv_transpose2d"],
+    "conv_transpose.cu": ["conv_transpose2d"],
+    "far_field.cu": ["far_field", "intensity_residual"],
+    "frame_reader.h": ["input_rule", "far_field", "intensity_residual"],
+    "input_rule.cu": ["input_rule"],
+    "object.cu": ["compose_patches", "exit_waves"],
+    "pointwise.cu": ["activation", "add ", "concat_channels"],
+    "resize.cu": ["max_pool2d", "upsample_bilinear2d"],
+    "stitch.cu": ["stitch"],
+    "thin_conv.cu": ["thin_"],
+    "thin_output.cu": ["thin_"],
+    "thin_output_block.h": ["thin"],
+    "fused_thin.cu": ["fused_thin"],
+    "values.cu": ["convert", "scale fp32", "random_uniform"],
+}
+# The CPU seconds after which a program hangs, some 5 times what the longest takes, and how it is configured.
+KINDS = {"plain": (90, []), "address": (400, ["-DPTYNET_SANITIZERS=address"])}
 
 REGION = re.compile(r"\bPTYNET_(DEVICE|KERNEL)\b")
 DELETED = re.compile(r"\b(?:barrier|warp_barrier|commit_copies|wait_copies<\d+>)\(\);")
@@ -45,6 +64,49 @@ COMPARISON = re.compile(r" (<=|>=|<|>) ")
 SHIFTED = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
 EXTENT = re.compile(r"(?<= == )p_?\.\w+")
 
+# What the kernels' copies are given. `a < shiftable(7) > b` is `a < b`, and under mutant 7 `a <= b`.
+SWITCHES = """
+#include <cstdlib>
+
+namespace ptynet::cuda {
+
+inline const int mutant_that_is_on = std::atoi(std::getenv("PTYNET_MUTANT"));
+inline bool mutant(int number) { return number == mutant_that_is_on; }
+
+struct Shiftable {
+  bool shifted;
+};
+inline Shiftable shiftable(int number) { return {mutant(number)}; }
+
+template <typename Left, typename Operator, typename Shifted>
+struct HalfComparison {
+  Left left;
+  bool shifted;
+  template <typename Right>
+  bool operator>(Right right) const {
+    return shifted ? Shifted{}(left, right) : Operator{}(left, right);
+  }
+};
+template <typename T>
+HalfComparison<T, std::less<>, std::less_equal<>> operator<(T left, Shiftable s) {
+  return {left, s.shifted};
+}
+template <typename T>
+HalfComparison<T, std::less_equal<>, std::less<>> operator<=(T left, Shiftable s) {
+  return {left, s.shifted};
+}
+template <typename T>
+HalfComparison<T, std::greater<>, std::greater_equal<>> operator>(T left, Shiftable s) {
+  return {left, s.shifted};
+}
+template <typename T>
+HalfComparison<T, std::greater_equal<>, std::greater<>> operator>=(T left, Shiftable s) {
+  return {left, s.shifted};
+}
+
+}  // namespace ptynet::cuda
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
@@ -52,6 +114,8 @@ class Mutant:
     number: int  # of the line, from 1
     before: str  # the line without its indent and comment
     after: str
+    column: int  # of `before`, where `switch` makes either of the two of it
+    switch: str  # with its number to be filled in
     nth: int = 1  # of the file's mutants of the same words
 
     def key(self):
@@ -83,15 +147,17 @@ def device_lines(text):
 
 
 def changes(line):
-    """Every mutation of a line of device code."""
+    """Every mutation of a line of device code: what becomes of it, and the column and words of its switch."""
     for match in DELETED.finditer(line):
-        yield line[:match.start()] + ";" + line[match.end():]
+        yield line[:match.start()] + ";" + line[match.end():], match.start(), "mutant({}) ? void() : "
     for match in WAIT.finditer(line):
-        yield line[:match.start()] + str(int(match[0]) + 1) + line[match.end():]
+        more = f"wait_copies<{int(match[0]) + 1}>()"
+        yield (line[:match.start()] + str(int(match[0]) + 1) + line[match.end():],
+               match.start() - len("wait_copies<"), "mutant({}) ? " + more + " : ")
     for match in COMPARISON.finditer(line):
-        yield line[:match.start(1)] + SHIFTED[match[1]] + line[match.end(1):]
+        yield line[:match.start(1)] + SHIFTED[match[1]] + line[match.end(1):], match.end(1), " shiftable({}) >"
     for match in EXTENT.finditer(line):
-        yield line[:match.end()] + " + 1" + line[match.end():]
+        yield line[:match.end()] + " + 1" + line[match.end():], match.end(), " + mutant({})"
 
 
 def mutants_of(name, text):
@@ -103,9 +169,9 @@ def mutants_of(name, text):
         if number not in inside or unrolled or "if constexpr" in line:
             continue
         code = line.split("//")[0].strip()
-        for after in changes(code):
+        for after, column, switch in changes(code):
             met[code, after] += 1
-            yield Mutant(name, number, code, after, met[code, after])
+            yield Mutant(name, number, code, after, column, switch, met[code, after])
 
 
 def all_mutants(root):
@@ -113,92 +179,87 @@ def all_mutants(root):
     return [mutant for file in files for mutant in mutants_of(file.name, file.read_text(encoding="utf-8"))]
 
 
-def mutated(text, mutant):
-    lines = text.splitlines(keepends=True)
-    lines[mutant.number - 1] = mutant.after + "\n"
-    return "".join(lines)
+def switched(text, numbered):
+    """The text of a file with the switches of its mutants, given as (number, mutant)."""
+    lines = text.splitlines()
+    for number, mutant in sorted(numbered, key=lambda pair: -pair[1].column):
+        # From right to left: what stands left of a column is as it was.
+        line = lines[mutant.number - 1]
+        at = len(line) - len(line.lstrip()) + mutant.column
+        lines[mutant.number - 1] = line[:at] + mutant.switch.format(number) + line[at:]
+    return "\n".join(lines) + "\n"
 
 
-class Tree:
-    """A copy of the sources, and its cases built plainly and, when first asked for, under AddressSanitizer."""
+def write_changed(file, text):
+    """A file that stays as it was is not built again."""
+    if not file.exists() or file.read_bytes() != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text)
 
-    # How each is configured, and the CPU seconds after which a run hangs: some 5 times what it takes.
-    KINDS = {"plain": ([], 120), "address": (["-DPTYNET_SANITIZERS=address"], 900)}
-    proven = set()  # the kinds whose cases pass when nothing is broken
-    proving = threading.Lock()
 
-    def __init__(self, folder):
-        self.folder = folder
-        self.ready = set()
-        shutil.copytree(ROOT, folder / "source", ignore=shutil.ignore_patterns(".git", "build", "demo"))
+def write_sources(folder, mutants):
+    """A copy of the project with all mutants in it, switched off. Number i is mutants[i - 1]."""
+    of_file = collections.defaultdict(list)
+    for number, mutant in enumerate(mutants, 1):
+        of_file[mutant.file].append((number, mutant))
+    for top, folders, files in os.walk(ROOT):
+        folders[:] = [name for name in folders if name not in (".git", "build", "demo")]
+        for file in (pathlib.Path(top) / name for name in files):
+            text = file.read_bytes()
+            if file.parent == ROOT / FOLDER:
+                text = switched(text.decode(), of_file[file.name]).encode()
+            if file == ROOT / FOLDER / "device_host.h":
+                text += SWITCHES.encode()
+            write_changed(folder / file.relative_to(ROOT), text)
 
-    def prepare(self, kind):
-        """Builds the kernels as they are, which must pass."""
-        if kind in self.ready:
-            return
-        flags, _ = self.KINDS[kind]
-        command = ["cmake", "-S", self.folder / "source", "-B", self.folder / kind, "-G", "Ninja", *flags,
-                   "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1", "-DPTYNET_BUILD_BENCHMARKS=OFF"]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        why = self.build(kind)
-        with self.proving:
-            if not why and kind not in self.proven:
-                why = self.run(kind, "")
-            if why:
-                raise RuntimeError(f"expected the kernels as they are to pass, found: {why}")
-            self.proven.add(kind)
-        self.ready.add(kind)
 
-    def build(self, kind):
-        """None, or why there is no program."""
-        done = subprocess.run(["cmake", "--build", self.folder / kind, "--target", "cuda_on_cpu", "-j", "1"],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        errors = [line for line in done.stdout.splitlines() if "error" in line]
-        return None if done.returncode == 0 else f"does not compile: {(errors or ['?'])[0]}"
+class Program:
+    """The cases with all mutants in them, of one kind."""
 
-    def run(self, kind, words):
-        """None, or how the cases with these words failed."""
-        _, seconds = self.KINDS[kind]
-        program = self.folder / kind / "bin" / "cuda_on_cpu"
-        done = subprocess.run(["sh", "-c", f"ulimit -t {seconds}; exec {program} --first-failure {words}"],
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, errors="replace")
+    def __init__(self, folder, kind, jobs):
+        self.seconds, flags = KINDS[kind]
+        self.path = folder / kind / "bin" / "cuda_on_cpu"
+        configure = ["cmake", "-S", folder / "source", "-B", folder / kind, "-G", "Ninja", *flags,
+                     "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1", "-DPTYNET_BUILD_BENCHMARKS=OFF"]
+        build = ["cmake", "--build", folder / kind, "--target", "cuda_on_cpu", "-j", str(jobs)]
+        for command in (configure, build):
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if done.returncode != 0:
+                raise RuntimeError(f"expected the kernels with their mutants to compile, found:\n{done.stdout}")
+        why = self.failure(0, [])
+        if why:
+            raise RuntimeError(f"expected the kernels as they are to pass, found: {why}")
+
+    def failure(self, number, words):
+        """None, or how the cases with these words fail under a mutant (0: none)."""
+        limited = ["sh", "-c", f'ulimit -t {self.seconds}; exec "$@"', "sh", self.path, "--first-failure", *words]
+        done = subprocess.run(limited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+                              env={**os.environ, "PTYNET_MUTANT": str(number)})
         if done.returncode == 0:
             return None
-        telling = [line for line in done.stdout.splitlines() if "FAILED" in line or "ERROR" in line]
-        return (telling or [f"exit status {done.returncode}"])[0]
-
-    def how_caught(self, mutant):
-        """None when every case passes."""
-        file = self.folder / "source" / FOLDER / mutant.file
-        original = file.read_text(encoding="utf-8")
-        for kind in self.KINDS:
-            self.prepare(kind)
-            file.write_text(mutated(original, mutant), encoding="utf-8")
-            try:
-                why = self.build(kind) or self.run(kind, CASES.get(mutant.file, ""))
-            finally:
-                file.write_text(original, encoding="utf-8")
-            if why:
-                return why
-        return None
+        lines = done.stdout.splitlines()
+        if "0 cases, 0 failed" in lines:
+            raise RuntimeError(f"expected words of some cases, found {words}: mend CASES")
+        return next((line for line in lines if "FAILED" in line or "ERROR" in line), f"exit status {done.returncode}")
 
 
-def try_all(mutants, scratch, jobs):
-    """Yields (mutant, how it was caught or None) as they are done."""
-    trees = queue.SimpleQueue()
-    for i in range(jobs):
-        trees.put(Tree(scratch / str(i)))
-
-    def one(mutant):
-        tree = trees.get()
-        try:
-            return mutant, tree.how_caught(mutant)
-        finally:
-            trees.put(tree)
-
+def try_all(numbered, folder, jobs):
+    """Yields (mutant, how it was caught or None): first what the plain program catches."""
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        for done in concurrent.futures.as_completed([pool.submit(one, mutant) for mutant in mutants]):
-            yield done.result()
+        for kind in KINDS:
+            if not numbered:
+                return
+            program = Program(folder, kind, jobs)
+            tried = {pool.submit(program.failure, number, CASES[mutant.file]): (number, mutant)
+                     for number, mutant in numbered}
+            numbered = []
+            for done in concurrent.futures.as_completed(tried):
+                if done.result():
+                    yield tried[done][1], done.result()
+                else:
+                    numbered.append(tried[done])
+    for _, mutant in numbered:
+        yield mutant, None
 
 
 def read_justified(path):
@@ -248,12 +309,18 @@ int after(int a) { barrier(); return a > 3; }
             (10, ";"),
             (11, "if (step + 1 == p.stages + 1) step = 0;")])
 
-    def test_mutated(self):
-        mutant = next(mutants_of("scale.cu", self.TEXT))
-        changed = [pair for pair in zip(self.TEXT.splitlines(), mutated(self.TEXT, mutant).splitlines())
-                   if pair[0] != pair[1]]
-        self.assertEqual(len(changed), 1)
-        self.assertEqual(changed[0][1], mutant.after)
+    def test_switched(self):
+        numbered = list(enumerate(mutants_of("scale.cu", self.TEXT), 1))
+        changed = [line.strip() for line in switched(self.TEXT, numbered).splitlines()
+                   if line not in self.TEXT.splitlines()]
+        self.assertEqual(changed, [
+            "if (thread() >= shiftable(1) > p.count || 1 << 3 > shiftable(2) > 4) return;  // a < b",
+            "mutant(4) ? wait_copies<2>() : mutant(3) ? void() : wait_copies<1>();",
+            "mutant(5) ? void() : barrier();  // all there",
+            "if (step + 1 == p.stages + mutant(6)) step = 0;"])
+
+    def test_every_file_has_cases(self):
+        self.assertLessEqual({mutant.file for mutant in all_mutants(ROOT)}, set(CASES), "CASES needs words for it")
 
     def test_report(self):
         one, two = list(mutants_of("scale.cu", self.TEXT))[:2]
@@ -275,20 +342,25 @@ def main():
         return unittest.main(argv=sys.argv[:1], verbosity=2)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--only", metavar="FILE[:LINE]", default="")
+    parser.add_argument("--only", metavar="FILE[:LINE]", nargs="+")
     parser.add_argument("--shard", default="1/1", metavar="I/N")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--folder")
     arguments = parser.parse_args()
     shard, shards = map(int, arguments.shard.split("/"))
-    mutants = [m for m in all_mutants(ROOT) if arguments.only in ("", m.file, f"{m.file}:{m.number}")]
-    mutants = mutants[shard - 1::shards]
-    if not mutants:
-        parser.error("no mutants: expected --only with a file of kernels/cuda, --shard I/N with 1 <= I <= N")
+    only = arguments.only
+    everything = list(enumerate(all_mutants(ROOT), 1))
+    numbered = [(i, m) for i, m in everything if not only or m.file in only or f"{m.file}:{m.number}" in only]
+    numbered = numbered[shard - 1::shards]
+    if not numbered:
+        parser.error("no mutants: expected --only with files of kernels/cuda, --shard I/N with 1 <= I <= N")
     if arguments.list:
-        print(*mutants, sep="\n")
+        print(*(mutant for _, mutant in numbered), sep="\n")
         return 0
     with tempfile.TemporaryDirectory() as temporary:
-        results = try_all(mutants, pathlib.Path(temporary), arguments.jobs)
+        folder = pathlib.Path(arguments.folder or temporary)
+        write_sources(folder / "source", [mutant for _, mutant in everything])
+        results = try_all(numbered, folder, arguments.jobs)
         return 0 if report(results, read_justified(ROOT / JUSTIFIED)) else 1
 
 

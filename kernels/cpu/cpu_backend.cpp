@@ -22,6 +22,7 @@ double seconds_since(Clock::time_point start) {
 class CpuEvent final : public Event {
  public:
   void wait() override {}
+  void renew() override { time = Clock::now(); }
   Clock::time_point time = Clock::now();
 };
 
@@ -133,6 +134,11 @@ void CpuBackend::copy(const Array& from, Array& to) {
   }
   submit("copy", to,
          [source = from.data(), target = to.data(), bytes] { std::memcpy(target, source, bytes); });
+}
+
+void CpuBackend::zero(Array& x) {
+  if (x.bytes() == 0) return;
+  submit("zero", x, [to = x.data(), bytes = x.bytes()] { std::memset(to, 0, bytes); });
 }
 
 void CpuBackend::random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,

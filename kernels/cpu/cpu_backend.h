@@ -21,6 +21,10 @@ class CpuBackend final : public Backend {
 
   std::string_view name() const override { return "cpu"; }
   Device device() const override { return {}; }
+  // bf16 where the CPU has instructions for it: else the first operation says that it has not.
+  bool computes_in(Precision precision) const override {
+    return precision == Precision::kF32 || precision == Precision::kBf16;
+  }
   Allocator& allocator() override { return *allocator_; }
   void set_allocator(Allocator* allocator) override;
   void release_unused() override { pool_.trim(); }
@@ -30,6 +34,7 @@ class CpuBackend final : public Backend {
   std::unique_ptr<Event> event() override;
   double seconds_between(const Event& from, const Event& to) override;
   void copy(const Array& from, Array& to) override;
+  void zero(Array& x) override;
   void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                       Array& y) override;
 

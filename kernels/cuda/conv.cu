@@ -9,8 +9,6 @@ namespace ptynet::cuda {
 
 namespace {
 
-constexpr std::size_t kMostSharedBytes = std::size_t{227} << 10;  // of a block
-
 constexpr std::array kTiles{ConvTile{16, 16}, ConvTile{32, 16}, ConvTile{64, 16}, ConvTile{16, 32},
                             ConvTile{32, 32}, ConvTile{64, 32}, ConvTile{32, 64}, ConvTile{64, 64}};
 constexpr int kBigStep = 16 << 10;  // bytes of weights
@@ -124,11 +122,12 @@ Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precisi
 }  // namespace
 
 std::vector<ConvTile> fitting_tiles(const ConvProblem& problem, Precision precision) {
+  const std::size_t most = most_shared_bytes();
   std::vector<ConvTile> out;
   for (const ConvTile& tile : kTiles) {
     const Plan plan = plan_of(problem, tile, precision, true);
     const bool exists = find_kernel(precision, tile, plan.steps, true) != nullptr;
-    if (exists && plan.shared_bytes <= kMostSharedBytes) out.push_back(tile);
+    if (exists && plan.shared_bytes <= most) out.push_back(tile);
   }
   return out;
 }
@@ -161,15 +160,21 @@ ConvTile suggest_tile(const ConvShape& shape, Precision precision, int multiproc
 
 void run_convolution(const char* name, const ConvProblem& problem, Precision precision,
                      const ConvOperands& operands, const ConvTile& tile, Stream stream) {
+  if (operands.f32_result && element_bytes(precision) != sizeof(float)) {
+    fail_runtime(name,
+                 ": expected y of the precision's array type, found f32: only the thin "
+                 "kernels for few output channels widen their result");
+  }
   Plan plan = plan_of(problem, tile, precision, is_aligned(problem, precision, operands));
   plan.problem.whole_vectors = problem.co_group % kVectorChannels == 0 && on_vector(operands.y);
   const ConvKernel kernel = find_kernel(precision, plan.tile, plan.steps, plan.aligned);
-  if (kernel == nullptr || plan.shared_bytes > kMostSharedBytes) {
+  const std::size_t most = most_shared_bytes();
+  if (kernel == nullptr || plan.shared_bytes > most) {
     fail_runtime(name, ": no kernel for a tile of ", plan.tile.pixels_per_warp, " pixels by ",
                  plan.tile.channels, " channels per warp that takes ", plan.shared_bytes,
                  " bytes of shared memory: take a tile of conv_tiles(), a smaller one if this is "
                  "over ",
-                 kMostSharedBytes);
+                 most);
   }
   launch(name, kernel, LaunchShape{plan.blocks, kConvThreads, plan.shared_bytes}, stream,
          plan.problem, operands);

@@ -19,12 +19,13 @@ struct ConvShape {
   Activation activation;
 };
 
-// All of the precision's array type, but for the bias. Device memory.
+// All of the precision's array type, but for the bias and y where it is to be f32. Device memory.
 struct ConvOperands {
   const void* x;
   const void* w;   // [co, kernel, kernel, ci / groups]
   const float* b;  // [co] or null
   void* y;
+  bool f32_result = false;  // for a 16-bit network's last layer; thin_conv.h says which kernels can
 };
 
 // How the work is cut into blocks of four warps. Any tile gives the same sums in the same order.
@@ -34,8 +35,8 @@ struct ConvTile {
   bool operator==(const ConvTile&) const = default;
 };
 
-// Every tile whose operands fit in shared memory, and the one that a count of blocks and products
-// suggests; the fastest is found by timing them.
+// Every tile whose operands fit in the shared memory of the current device, and the one that a
+// count of blocks and products suggests; the fastest is found by timing them.
 std::vector<ConvTile> conv_tiles(const ConvShape& shape, Precision precision);
 ConvTile suggest_tile(const ConvShape& shape, Precision precision, int multiprocessors);
 

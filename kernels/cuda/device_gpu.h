@@ -3,14 +3,9 @@
 
 #include <cuda_runtime.h>
 
-namespace ptynet::cuda {
+#include "kernels/cuda/cuda_status.h"
 
-inline void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess) {
-    fail_runtime("CUDA, ", what, ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status),
-                 ")");
-  }
-}
+namespace ptynet::cuda {
 
 inline std::size_t most_shared_bytes() {
   int device = 0;

@@ -19,11 +19,13 @@ struct Position {
 };
 const Position& position();
 
+// Does it now, or adds it to the capture under way.
+void submit(std::function<void()> work);
 // Runs `body` for every thread of every block.
 void run(const char* name, const LaunchShape& shape, const std::function<void()>& body);
 
-// Shared memory of the running block under a name of its own; 0xFF everywhere, which is NaN in
-// every float type, until somebody writes.
+// Shared memory of the running block under a name of its own. Until somebody writes, every byte is
+// 0xFF, which is NaN in every float type, or 0x7F: with the fibers in random order.
 void* shared_memory(const void* key, std::size_t bytes);
 void* dynamic_shared_memory();
 std::size_t most_shared_bytes();
@@ -33,7 +35,8 @@ void note_access(const void* address, std::size_t bytes, bool writes, const Site
 
 void wait_for_block(const Site& site);
 
-// The copy's target is 0xFF until its wait: neither its old nor its new content may be relied on.
+// Until its wait the copy's target is as never written: neither its old nor its new content may be
+// relied on.
 void start_copy(void* to, const void* from, std::size_t bytes, bool valid, const Site& site);
 void commit_copies();
 void wait_for_copies(int pending);
@@ -54,7 +57,8 @@ Half narrow_f16(float v);
 template <typename... Parameters, typename... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape, Stream,
             const Arguments&... arguments) {
-  twin::run(name, shape, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  twin::submit(
+      [=] { twin::run(name, shape, [&] { kernel(static_cast<Parameters>(arguments)...); }); });
 }
 
 inline std::size_t most_shared_bytes() { return twin::most_shared_bytes(); }

@@ -74,11 +74,12 @@ class FrameBlock {
   PTYNET_DEVICE void fetch(int i) const {
     constexpr int kBytes = static_cast<int>(sizeof(Vector<T, N>));
     const int at = place(i);
-    const Vector<T, N>* from = reader_.address(at >= 0 ? at : 0);
+    const bool there = at >= 0;
+    const Vector<T, N>* from = reader_.address(there ? at : 0);
     if constexpr (kBytes >= 4) {
-      copy_async<kBytes>(shared_ + i, from, at >= 0);
+      copy_async<kBytes>(shared_ + i, from, there);
     } else {
-      store(shared_ + i, at >= 0 ? load_readonly(from) : Vector<T, N>{});
+      store(shared_ + i, there ? load_readonly(from) : Vector<T, N>{});
     }
   }
 

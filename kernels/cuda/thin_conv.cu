@@ -3,6 +3,8 @@
 #include "kernels/cuda/activate_all.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/thin_conv.h"
+#include "kernels/cuda/thin_output.h"
+#include "kernels/cuda/vectors.h"
 
 namespace ptynet::cuda {
 
@@ -202,8 +204,7 @@ thin_transposed_kernel(ThinProblem p, ConvOperands operands) {
     if (operands.b != nullptr) sums[o] += load_readonly(operands.b + o);
   }
   activate_all(sums, p.activation);
-  const Vector<Element, 2> out{{from_float<Element>(sums[0]), from_float<Element>(sums[1])}};
-  store(static_cast<Vector<Element, 2>*>(operands.y) + i, out);
+  store_result<Element>(operands.y, 2 * i, sums, operands.f32_result);
 }
 
 ThinProblem problem_of(const ConvShape& s) {
@@ -247,9 +248,7 @@ bool is_wide(Precision precision) {
   return precision == Precision::kF32 || precision == Precision::kTf32;
 }
 
-}  // namespace
-
-bool is_thin_conv2d(const ConvShape& s, Precision precision) {
+bool is_expanding(const ConvShape& s, Precision precision) {
   const int vectors = s.co / (is_wide(precision) ? kThinChannels<float> : kThinChannels<Half>);
   const int channels = vectors * (is_wide(precision) ? kThinChannels<float> : kThinChannels<Half>);
   const bool even = vectors > 0 && vectors <= 16 && kThreads % vectors == 0;
@@ -257,12 +256,11 @@ bool is_thin_conv2d(const ConvShape& s, Precision precision) {
          s.stride <= kMostStride;
 }
 
-void thin_conv2d(const ConvShape& s, Precision precision, const ConvOperands& operands,
-                 Stream stream) {
-  if (!is_thin_conv2d(s, precision)) {
-    fail_runtime("thin_conv2d takes one input channel, up to ", kMostTaps, " taps, stride up to ",
-                 kMostStride, " and output channels in whole vectors, found ", s.ci, " -> ", s.co,
-                 ", ", s.kernel, " taps, stride ", s.stride, ": use conv2d");
+void expand(const ConvShape& s, Precision precision, const ConvOperands& operands, Stream stream) {
+  if (operands.f32_result && !is_wide(precision)) {
+    fail_runtime("thin_conv2d ", s.ci, " -> ", s.co,
+                 ": expected y of the precision's array type, found f32: only layers of few output "
+                 "channels widen their result");
   }
   ThinProblem p = problem_of(s);
   p.oh = (s.h + 2 * s.padding - s.kernel) / s.stride + 1;
@@ -276,6 +274,27 @@ void thin_conv2d(const ConvShape& s, Precision precision, const ConvOperands& op
                           kThreads,
                           static_cast<std::size_t>(floats) * sizeof(float)};
   launch("thin_conv2d", of_precision<Expanding>(precision), shape, stream, p, operands);
+}
+
+}  // namespace
+
+bool is_thin_conv2d(const ConvShape& s, Precision precision) {
+  return is_expanding(s, precision) || is_thin_output(s, precision);
+}
+
+void thin_conv2d(const ConvShape& s, Precision precision, const ConvOperands& operands,
+                 Stream stream) {
+  if (is_expanding(s, precision)) {
+    expand(s, precision, operands, stream);
+  } else if (is_thin_output(s, precision)) {
+    thin_output(s, precision, operands, stream);
+  } else {
+    fail_runtime("thin_conv2d takes one input channel, up to ", kMostTaps, " taps, stride up to ",
+                 kMostStride,
+                 " and output channels in whole vectors, or up to 4 output channels, "
+                 "1, 3 or 5 taps, stride 1 and input channels that fit in shared memory, found ",
+                 s.ci, " -> ", s.co, ", ", s.kernel, " taps, stride ", s.stride, ": use conv2d");
+  }
 }
 
 bool is_thin_conv_transpose2d(const ConvShape& s) {

@@ -29,4 +29,15 @@ PTYNET_DEVICE void store_floats(T* to, const Vector<float, N>& values,
   store(reinterpret_cast<Vector<T, N>*>(to), out, site);
 }
 
+// To element `at` and on of y, an array of T or, `as_f32`, of float.
+template <typename T, int N>
+PTYNET_DEVICE void store_result(void* y, std::int64_t at, const Vector<float, N>& values,
+                                bool as_f32, Site site = Site::current()) {
+  if (as_f32) {
+    store_floats(static_cast<float*>(y) + at, values, site);
+  } else {
+    store_floats(static_cast<T*>(y) + at, values, site);
+  }
+}
+
 }  // namespace ptynet::cuda

@@ -12,6 +12,7 @@ namespace {
 
 struct ReferenceEvent final : Event {
   void wait() override {}
+  void renew() override { time = std::chrono::steady_clock::now(); }
   std::chrono::steady_clock::time_point time = std::chrono::steady_clock::now();
 };
 
@@ -97,8 +98,11 @@ void store(const std::vector<double>& values, Array& y) {
       case DType::kBf16:
         y.data<Bfloat16>()[i] = narrow_bf16(static_cast<float>(values[i]));
         break;
+      case DType::kF16:
+        y.data<Half>()[i] = narrow_f16(static_cast<float>(values[i]));
+        break;
       default:
-        fail_runtime("the reference backend writes f32, f64 and bf16, found ", describe(y));
+        fail_runtime("the reference backend writes f32, f64, bf16 and f16, found ", describe(y));
     }
   }
 }
@@ -139,6 +143,12 @@ void ReferenceBackend::copy(const Array& from, Array& to) {
     fail_runtime("cannot copy ", describe(from), " to ", describe(to));
   }
   submit("copy", [from, to]() mutable { std::memcpy(to.data(), from.data(), from.bytes()); });
+}
+
+void ReferenceBackend::zero(Array& x) {
+  submit("zero", [x]() mutable {
+    if (x.bytes() > 0) std::memset(x.data(), 0, x.bytes());
+  });
 }
 
 void ReferenceBackend::random_uniform(std::uint64_t seed, std::string_view stream, float low,

@@ -18,7 +18,7 @@ using Complex = std::complex<double>;
 std::vector<double> values_of(const Array& a);
 // c64, or real pairs [.., 2].
 std::vector<Complex> complex_values_of(const Array& a);
-// To f32, f64 or bf16; to c64 or real pairs [.., 2]. An empty array is an output nobody wants.
+// To f32, f64, bf16 or f16; to c64 or real pairs [.., 2]. An empty array is an output nobody wants.
 void store(const std::vector<double>& values, Array& y);
 void store(const std::vector<Complex>& values, Array& y);
 
@@ -51,6 +51,7 @@ class ReferenceBackend final : public Backend {
  public:
   std::string_view name() const override { return "reference"; }
   Device device() const override { return {}; }
+  bool computes_in(Precision precision) const override { return precision == Precision::kF32; }
   Allocator& allocator() override { return *allocator_; }
   void set_allocator(Allocator* allocator) override {
     allocator_ = allocator != nullptr ? allocator : &pool_;
@@ -63,6 +64,7 @@ class ReferenceBackend final : public Backend {
   std::unique_ptr<Event> event() override;
   double seconds_between(const Event& from, const Event& to) override;
   void copy(const Array& from, Array& to) override;
+  void zero(Array& x) override;
   void random_uniform(std::uint64_t seed, std::string_view stream, float low, float high,
                       Array& y) override;
 

@@ -53,11 +53,21 @@ constexpr ConvShape kThin[] = {
     {1, 1, 9, 1, 16, 3, 1, 1, 1, kSigmoid}, {1, 17, 1, 1, 16, 3, 2, 1, 1, kClip},
     {1, 17, 40, 1, 8, 3, 1, 1, 1, kLeaky},
 };
+// Few outputs: the last layers of the networks in small, then odd ones.
+constexpr ConvShape kThinOutputs[] = {
+    {1, 16, 20, 16, 2, 3, 1, 1, 2, kLeaky}, {5, 9, 13, 32, 2, 5, 1, 2, 2, kPlain},
+    {1, 33, 16, 2, 2, 1, 1, 0, 2, kPlain},  {5, 6, 7, 32, 2, 1, 1, 0, 1, kLeaky},
+    {1, 15, 30, 64, 1, 3, 1, 1, 1, kTanh},  {1, 1, 40, 16, 4, 3, 1, 1, 1, kRelu},
+    {1, 29, 1, 24, 4, 5, 1, 2, 2, kClip},   {1, 5, 6, 6, 3, 3, 1, 0, 3, kSigmoid},
+    {2, 18, 17, 8, 4, 3, 1, 2, 4, kLeaky},  {1, 13, 26, 40, 1, 5, 1, 0, 1, kPlain},
+};
 constexpr ConvShape kThinTransposed[] = {
     {1, 16, 16, 2, 2, 4, 2, 1, 2, kClip},  {5, 6, 7, 2, 2, 2, 2, 0, 1, kPlain},
     {2, 1, 9, 2, 2, 4, 2, 1, 1, kLeaky},   {1, 5, 4, 2, 2, 3, 2, 1, 2, kTanh},
     {1, 3, 3, 2, 2, 5, 2, 0, 1, kSigmoid},
 };
+
+constexpr Precision kArrayPrecisions[] = {Precision::kF32, Precision::kBf16, Precision::kF16};
 
 struct Variant {
   bool transposed;
@@ -68,13 +78,20 @@ struct Variant {
   bool bias;
   // Sums of terms of one sign: there rounding averages out, and dropping bits would not.
   bool positive;
+  bool f32_result = false;
+  bool misaligned = false;  // every array by one element
 };
+
+Precision result_precision(const Variant& v) {
+  return v.f32_result ? Precision::kF32 : v.precision;
+}
 
 std::string describe_shape(const Variant& v) {
   const ConvShape& s = v.shape;
   return text("n", s.n, " ", s.h, "x", s.w, " ", s.ci, "->", s.co, " k", s.kernel, " s", s.stride,
               " p", s.padding, " g", s.groups, " a", static_cast<int>(s.activation.kind),
               v.bias ? " bias" : "", v.positive ? " positive" : "",
+              v.f32_result ? " f32 result" : "", v.misaligned ? " misaligned" : "",
               v.thin ? "" : text(" tile ", v.tile.pixels_per_warp, "x", v.tile.channels));
 }
 
@@ -119,35 +136,29 @@ std::vector<double> reference(const Variant& v, const Operands& operands) {
   return {y.data<double>(), y.data<double>() + y.elements()};
 }
 
-DeviceMemory on_device(const std::vector<unsigned char>& bytes) {
-  DeviceMemory out(bytes.size());
-  out.upload(bytes.data());
-  return out;
-}
-
 std::vector<float> computed(const Variant& v, const Operands& operands) {
-  const DeviceMemory x = on_device(to_bytes(operands.x, v.precision));
-  const DeviceMemory w = on_device(to_bytes(operands.w, v.precision));
-  const DeviceMemory b = on_device(to_bytes(operands.b, Precision::kF32));
   const std::size_t size = element_bytes(v.precision);
-  DeviceMemory y(static_cast<std::size_t>(operands.y_shape.elements()) * size);
-  y.fill(0xFF);
+  const std::size_t result_size = element_bytes(result_precision(v));
+  const auto offset = [&](std::size_t bytes) { return v.misaligned ? bytes : 0; };
+  const Placed x = placed(operands.x, v.precision, offset(size));
+  const Placed w = placed(operands.w, v.precision, offset(size));
+  const Placed b = placed(operands.b, Precision::kF32, offset(sizeof(float)));
+  const Placed y = unwritten(static_cast<std::size_t>(operands.y_shape.elements()) * result_size,
+                             offset(result_size));
   const auto* bias = v.bias ? static_cast<const float*>(b.data()) : nullptr;
-  const ConvOperands pointers{x.data(), w.data(), bias, y.data()};
+  const ConvOperands pointers{x.data(), w.data(), bias, y.data(), v.f32_result};
   if (v.thin) {
     (v.transposed ? thin_conv_transpose2d : thin_conv2d)(v.shape, v.precision, pointers, nullptr);
   } else if (v.transposed) {
     DeviceMemory packed(static_cast<std::size_t>(packed_weights(v.shape)) * size);
     packed.fill(0xFF);
     pack_weights(v.shape, v.precision, w.data(), packed.data(), nullptr);
-    conv_transpose2d(v.shape, v.precision, {x.data(), packed.data(), bias, y.data()}, v.tile,
-                     nullptr);
+    conv_transpose2d(v.shape, v.precision, {x.data(), packed.data(), bias, y.data(), v.f32_result},
+                     v.tile, nullptr);
   } else {
     conv2d(v.shape, v.precision, pointers, v.tile, nullptr);
   }
-  std::vector<unsigned char> bytes(y.bytes());
-  y.download(bytes.data());
-  return from_bytes(bytes, v.precision);
+  return floats_of(y, result_precision(v));
 }
 
 // What one element may be off by, apart from the rounding of the result itself: K products of
@@ -173,7 +184,7 @@ Outcome run_variant(const Variant& v) {
   for (std::size_t i = 0; i < expected.size(); ++i) {
     const double error = std::abs(double{found[i]} - expected[i]);
     const double ratio =
-        error / (allowed + 1.01 * array_rounding(v.precision) * std::abs(expected[i]));
+        error / (allowed + 1.01 * array_rounding(result_precision(v)) * std::abs(expected[i]));
     squares += expected[i] * expected[i];
     error_squares += error * error;
     if (!(ratio <= out.worst)) {  // NaN too
@@ -186,10 +197,34 @@ Outcome run_variant(const Variant& v) {
   return out;
 }
 
+std::string kernel_of(const Variant& v) {
+  return text(v.thin ? "thin_" : "", v.transposed ? "conv_transpose2d" : "conv2d");
+}
+
 void add_case(const Variant& v, std::vector<Case>& cases) {
-  const char* kernel = v.transposed ? "conv_transpose2d" : "conv2d";
-  cases.push_back({text(v.thin ? "thin_" : "", kernel), std::string(name_of(v.precision)),
-                   describe_shape(v), [v] { return run_variant(v); }});
+  cases.push_back({kernel_of(v), std::string(name_of(v.precision)), describe_shape(v),
+                   [v] { return run_variant(v); }});
+}
+
+Outcome expect_refusal(const Variant& v) {
+  try {
+    computed(v, make_operands(v));
+  } catch (const Error&) {
+    return {};
+  }
+  return {0, HUGE_VAL, "expected an error, found none"};
+}
+
+// Kernels that write the array type alone say so.
+void add_refused_results(std::vector<Case>& cases) {
+  const ConvTile tile = conv_tiles(kConvolutions[0], Precision::kF16).front();
+  for (const Variant& v :
+       {Variant{false, false, kConvolutions[0], Precision::kF16, tile, true, false, true},
+        Variant{true, false, kTransposed[0], Precision::kBf16, tile, true, false, true},
+        Variant{false, true, kThin[0], Precision::kF16, {}, true, false, true}}) {
+    cases.push_back({kernel_of(v), std::string(name_of(v.precision)),
+                     describe_shape(v) + " refused", [v] { return expect_refusal(v); }});
+  }
 }
 
 void add_shapes(std::span<const ConvShape> shapes, bool transposed, std::vector<Case>& cases) {
@@ -206,8 +241,25 @@ void add_shapes(std::span<const ConvShape> shapes, bool transposed, std::vector<
 
 void add_thin_shapes(std::span<const ConvShape> shapes, bool transposed, std::vector<Case>& cases) {
   for (std::size_t i = 0; i < shapes.size(); ++i) {
-    for (const Precision precision : {Precision::kF32, Precision::kBf16, Precision::kF16}) {
+    for (const Precision precision : kArrayPrecisions) {
       add_case({transposed, true, shapes[i], precision, {}, i % 3 != 1, false}, cases);
+    }
+  }
+}
+
+// Those that can write f32.
+void add_f32_results(std::span<const ConvShape> shapes, bool transposed, std::vector<Case>& cases) {
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    for (const Precision precision : kArrayPrecisions) {
+      add_case({transposed, true, shapes[i], precision, {}, i % 3 != 0, false, true}, cases);
+    }
+  }
+}
+
+void add_misaligned(std::span<const ConvShape> shapes, std::vector<Case>& cases) {
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    for (const Precision precision : kArrayPrecisions) {
+      add_case({false, true, shapes[i], precision, {}, true, false, i % 2 != 0, true}, cases);
     }
   }
 }
@@ -219,7 +271,12 @@ std::vector<Case> convolution_cases() {
   add_shapes(kConvolutions, false, cases);
   add_shapes(kTransposed, true, cases);
   add_thin_shapes(kThin, false, cases);
+  add_thin_shapes(kThinOutputs, false, cases);
   add_thin_shapes(kThinTransposed, true, cases);
+  add_f32_results(kThinOutputs, false, cases);
+  add_f32_results(kThinTransposed, true, cases);
+  add_misaligned(kThinOutputs, cases);
+  add_refused_results(cases);
   const ConvShape even{1, 8, 16, 64, 64, 3, 1, 1, 1, kPlain};
   const ConvShape big_steps{1, 8, 8, 64, 64, 5, 1, 2, 1, kLeaky};  // a ring of two stages
   for (const Precision precision : kPrecisions) {

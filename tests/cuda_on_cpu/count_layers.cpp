@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/fused_thin.h"
 #include "kernels/cuda/thin_conv.h"
 #include "tests/cuda_on_cpu/device_memory.h"
 #include "tests/cuda_on_cpu/elements.h"
@@ -72,11 +73,37 @@ LayerCounts count_layer(const char* network, const Layer& layer) {
           static_cast<std::int64_t>(std::ceil(products))};
 }
 
+// The last two layers of PtyNet-S in one kernel.
+LayerCounts count_fused() {
+  const Layer& conv = kPtynetS[kPtynetS.size() - 2];
+  const Layer& last = kPtynetS.back();
+  const DeviceMemory x = memory(conv.inputs(1));
+  const DeviceMemory w = memory(conv.weights());
+  const DeviceMemory last_w = memory(last.weights());
+  const DeviceMemory y = memory(last.outputs(1));
+  const twin::Counting counting;
+  fused_thin({conv.shape(1), last.shape(1)}, kPrecision,
+             {x.data(), w.data(), nullptr, last_w.data(), nullptr, y.data()}, nullptr);
+  const twin::Counts& c = counting.counts();
+  const double bytes = static_cast<double>(x.bytes() + w.bytes() + last_w.bytes() + y.bytes());
+  return {"ptynet-s",
+          text(conv.size, "px/", conv.in, "->", conv.out, "->", last.out, "/k", conv.kernel, "/k",
+               last.kernel),
+          "fused",
+          c.global_sectors,
+          static_cast<std::int64_t>(std::ceil(bytes / kSectorBytes)),
+          c.shared_waves,
+          c.shared_accesses,
+          c.matrix_instructions,
+          0};
+}
+
 }  // namespace
 
 std::vector<LayerCounts> count_layers() {
   std::vector<LayerCounts> out;
   for (const Layer& layer : kPtynetS) out.push_back(count_layer("ptynet-s", layer));
+  out.push_back(count_fused());
   for (const Layer& layer : kPtynetB) out.push_back(count_layer("ptynet-b", layer));
   return out;
 }

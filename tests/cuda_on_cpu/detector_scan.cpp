@@ -9,16 +9,18 @@ namespace ptynet::cuda::tests {
 
 namespace {
 
+template <typename T>
+constexpr T kMost = static_cast<T>(sizeof(T) == 1 ? 250 : 4096);
+
 // Of n frames. The last pixel of each is the largest: who forgets the end of a frame, fails.
 template <typename T>
 std::vector<T> random_counts(std::int64_t n, std::int64_t pixels) {
-  constexpr std::int64_t kMost = sizeof(T) == 1 ? 250 : 4096;
   const std::int64_t count = n * pixels;
   const CounterRandom random(3, "counts");
   std::vector<T> out(static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < out.size(); ++i) {
     const double u = random.uniform(i);
-    out[i] = static_cast<T>(static_cast<std::int64_t>(u * u * kMost));
+    out[i] = static_cast<T>(static_cast<std::int64_t>(u * u * kMost<T>));
     if (i % 41 == 5) out[i] = std::numeric_limits<T>::max();
     if constexpr (std::is_signed_v<T>) {
       if (i % 43 == 7) out[i] = T{-3};
@@ -29,7 +31,7 @@ std::vector<T> random_counts(std::int64_t n, std::int64_t pixels) {
     }
   }
   for (std::size_t i = 1; i <= static_cast<std::size_t>(n); ++i) {
-    out[i * static_cast<std::size_t>(pixels) - 1] = static_cast<T>(kMost);
+    out[i * static_cast<std::size_t>(pixels) - 1] = kMost<T>;
   }
   return out;
 }
@@ -38,6 +40,7 @@ std::vector<std::uint8_t> random_mask(std::int64_t count) {
   const CounterRandom random(5, "mask");
   std::vector<std::uint8_t> out(static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < out.size(); ++i) out[i] = random.uniform(i) < 0.1 ? 0 : 1;
+  out.front() = 0;  // who takes index 0 for none, fails
   return out;
 }
 
@@ -53,11 +56,25 @@ std::int64_t stored_index(const FrameWindow& window, int row, int column) {
   return r < 0 || c < 0 ? -1 : std::int64_t{r} * window.stored_w + c;
 }
 
+// The pixel after the window's last row is as large as any: whose maximum takes it in, fails. (A
+// periodic window goes round to its own pixels.)
+template <typename T>
+void set_pixel_after(const FrameWindow& window, std::vector<T>& counts) {
+  const std::int64_t at = stored_index(window, window.h, 0);
+  const std::int64_t stored = std::int64_t{window.stored_h} * window.stored_w;
+  if (at < 0 || window.periodic) return;
+  for (auto i = static_cast<std::size_t>(at); i < counts.size();
+       i += static_cast<std::size_t>(stored)) {
+    counts[i] = kMost<T>;
+  }
+}
+
 template <typename T>
 Scan make_typed(const ScanOptions& options) {
   const FrameWindow& window = options.window;
   const std::int64_t stored = std::int64_t{window.stored_h} * window.stored_w;
-  const std::vector<T> counts = random_counts<T>(options.n, stored);
+  std::vector<T> counts = random_counts<T>(options.n, stored);
+  set_pixel_after(window, counts);
   const std::vector<std::uint8_t> mask = random_mask(stored);
   std::vector<T> seen;
   std::vector<std::uint8_t> good;

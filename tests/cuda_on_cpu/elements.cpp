@@ -1,11 +1,8 @@
 #include "tests/cuda_on_cpu/elements.h"
 
-#include <bit>
-#include <cmath>
 #include <cstring>
 
 #include "kernels/math.h"
-#include "tests/cuda_on_cpu/narrow_f16.h"
 
 namespace ptynet::cuda::tests {
 
@@ -24,11 +21,6 @@ float widen_bits(std::uint16_t bits, Precision precision) {
 }
 
 }  // namespace
-
-std::string_view name_of(Precision precision) {
-  constexpr std::string_view kNames[] = {"fp32", "tf32", "bf16", "fp16"};
-  return kNames[static_cast<std::size_t>(precision)];
-}
 
 std::size_t element_bytes(Precision precision) { return is_wide(precision) ? 4 : 2; }
 

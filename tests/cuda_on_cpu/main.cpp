@@ -1,17 +1,23 @@
 // Runs the table of cases and prints, per kernel and precision, how many there are and the largest
 // error. On the twin each runs with the fibers in three orders. Exit status 1 when one fails.
 //
-//   cuda_on_cpu [--first-failure] [WORDS]   only cases whose line contains WORDS; until one fails
-//   cuda_on_cpu --count FILE                what the layers cost, beside FILE (pinned_counts.h)
+//   cuda_on_cpu [--first-failure] [WORDS ...]   only cases whose line contains one of WORDS; until
+//                                               one fails
+//   cuda_on_cpu --count FILE                    what the layers cost, beside FILE (pinned_counts.h)
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <map>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "kernels/error.h"
 #include "tests/cuda_on_cpu/cases.h"
-#ifndef PTYNET_ON_GPU
+#ifdef PTYNET_ON_GPU
+#include <cuda_runtime_api.h>
+#else
 #include "tests/cuda_on_cpu/pinned_counts.h"
 #include "tests/cuda_on_cpu/twin.h"
 #endif
@@ -46,16 +52,29 @@ struct Summary {
 std::vector<Case> all_cases() {
   using namespace ptynet::cuda::tests;
   std::vector<Case> all;
-  for (const auto table : {convolution_cases, pointwise_cases, resize_cases, input_cases,
-                           object_cases, far_field_cases, stitch_cases}) {
+  for (const auto table :
+       {convolution_cases, fused_cases, pointwise_cases, batch_norm_cases, value_cases,
+        resize_cases, input_cases, object_cases, far_field_cases, stitch_cases}) {
     for (Case& test : table()) all.push_back(std::move(test));
   }
   return all;
 }
 
+std::string line_of(const Case& test) {
+  return test.kernel + " " + test.precision + " " + test.name;
+}
+
+// Whether its line contains one of the words; any does where there are none.
+bool is_wanted(const Case& test, std::span<const std::string_view> words) {
+  const std::string line = line_of(test);
+  return words.empty() || std::any_of(words.begin(), words.end(), [&](std::string_view word) {
+           return line.find(word) != std::string::npos;
+         });
+}
+
 // Whether it passed.
 bool run_case(const Case& test, Summary& summary) {
-  const std::string line = test.kernel + " " + test.precision + " " + test.name;
+  const std::string line = line_of(test);
   ++summary.cases;
   for (const std::string& order : kOrders) {
     try {
@@ -89,19 +108,35 @@ int count(const std::string& pinned) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  std::string words = argc > 1 ? argv[1] : "";
-#ifndef PTYNET_ON_GPU
-  if (words == "--count") return count(argc > 2 ? argv[2] : "");
+#ifdef PTYNET_ON_GPU
+// CTest's code for a test that was skipped, where there is no device and none is required.
+int without_device() {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status == cudaSuccess && count > 0) return 0;
+  std::printf("SKIPPED: no usable CUDA device: %s\n", cudaGetErrorString(status));
+  constexpr int kSkipped = 77;
+  return std::getenv("PTYNET_REQUIRE_CUDA") != nullptr ? 1 : kSkipped;
+}
+#else
+int without_device() { return 0; }
 #endif
-  const bool until_failure = words == "--first-failure";
-  if (until_failure) words = argc > 2 ? argv[2] : "";
+
+int main(int argc, char** argv) {
+  if (const int status = without_device(); status != 0) return status;
+  const std::vector<std::string_view> arguments(argv + 1, argv + argc);
+  std::span<const std::string_view> words = arguments;
+  const std::string_view option = words.empty() ? "" : words.front();
+#ifndef PTYNET_ON_GPU
+  if (option == "--count") return count(argc > 2 ? argv[2] : "");
+#endif
+  const bool until_failure = option == "--first-failure";
+  if (until_failure) words = words.subspan(1);
   std::map<std::string, Summary> summaries;
   int run = 0;
   int failed = 0;
   for (const Case& test : all_cases()) {
-    const std::string line = test.kernel + " " + test.precision + " " + test.name;
-    if (line.find(words) == std::string::npos) continue;
+    if (!is_wanted(test, words)) continue;
     ++run;
     failed += run_case(test, summaries[test.kernel + " " + test.precision]) ? 0 : 1;
     if (until_failure && failed > 0) break;

@@ -12,9 +12,9 @@
 #include <string_view>
 #include <vector>
 
+#include "kernels/math.h"
 #include "tests/cuda_on_cpu/access_counter.h"
 #include "tests/cuda_on_cpu/fiber.h"
-#include "tests/cuda_on_cpu/narrow_f16.h"
 #include "tests/cuda_on_cpu/twin_matrices.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -30,8 +30,6 @@ constexpr int kMostThreads = 1024;
 constexpr int kMostBlocksAcross = 65535;  // along y and z
 constexpr std::size_t kMostSharedBytes = std::size_t{227} << 10;
 
-constexpr int kUnwritten = 0xFF;
-
 std::string place(const Site& site) {
   std::string_view file = site.file;
   file.remove_prefix(file.rfind('/') + 1);
@@ -41,12 +39,12 @@ std::string place(const Site& site) {
 // Shared memory between two gaps that nobody may touch.
 class GuardedMemory {
  public:
-  explicit GuardedMemory(std::size_t bytes)
+  GuardedMemory(std::size_t bytes, int content)
       : bytes_(bytes),
         all_(static_cast<unsigned char*>(
             ::operator new (bytes + 2 * kGap, std::align_val_t{kGap}))) {
     std::memset(all_.get(), kMark, bytes + 2 * kGap);
-    std::memset(data(), kUnwritten, bytes);
+    std::memset(data(), content, bytes);
     poison_gaps();
   }
 
@@ -116,6 +114,9 @@ struct Settings {
   std::optional<AccessCounter> counter;
   Counts counts;
 
+  // Each byte of memory that nobody wrote: NaN, or large numbers, since a maximum passes NaN over.
+  int unwritten() const { return order == Order::kRandom ? 0x7F : 0xFF; }
+
   // 0 .. count - 1 in the order of this turn.
   std::vector<std::size_t> turn(std::size_t count) {
     std::vector<std::size_t> out(count);
@@ -126,6 +127,8 @@ struct Settings {
   }
 };
 Settings settings;
+
+std::optional<std::vector<std::function<void()>>> capture;
 
 class Launch;
 Launch* running = nullptr;
@@ -150,7 +153,7 @@ class Launch {
   Thread& current() { return *current_; }
 
   void* shared_memory(const void* key, std::size_t bytes) {
-    const auto [place, is_new] = shared_.try_emplace(key, bytes);
+    const auto [place, is_new] = shared_.try_emplace(key, bytes, settings.unwritten());
     if (is_new) shared_bytes_ += bytes;
     if (shared_bytes_ > kMostSharedBytes) {
       fail_runtime("a block has up to ", kMostSharedBytes, " bytes of shared memory, found ",
@@ -292,6 +295,22 @@ void set_order(Order order, std::uint64_t seed) {
   settings.random.seed(seed);
 }
 
+void start_capture() {
+  if (capture) fail_runtime("a capture is under way");
+  capture.emplace();
+}
+
+std::vector<std::function<void()>> end_capture() {
+  std::vector<std::function<void()>> out = std::move(*capture);
+  capture.reset();
+  return out;
+}
+
+void submit(std::function<void()> work) {
+  if (!capture) return work();
+  capture->push_back(std::move(work));
+}
+
 Counting::Counting() {
   settings.counter.emplace();
   settings.counts = {};
@@ -340,7 +359,7 @@ void start_copy(void* to, const void* from, std::size_t bytes, bool valid, const
   expect_shared(to, "a copy's target", site);
   note_access(to, bytes, true, site);
   if (valid) note_access(from, bytes, false, site);
-  std::memset(to, kUnwritten, bytes);
+  std::memset(to, settings.unwritten(), bytes);
   running->current().open.push_back({to, valid ? from : nullptr, bytes});
 }
 
@@ -362,6 +381,6 @@ void meet(void* operand, void (*work)(const Operands&), const Site& site) {
   running->meet(operand, work, site);
 }
 
-Half narrow_f16(float v) { return cuda::narrow_f16(v); }
+Half narrow_f16(float v) { return ptynet::narrow_f16(v); }
 
 }  // namespace ptynet::cuda::twin

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include "kernels/cuda/device.h"
 
@@ -12,6 +14,11 @@ namespace ptynet::cuda::twin {
 // wait for the block: a kernel that is right in one order only lacks a barrier.
 enum class Order : std::uint8_t { kAscending, kDescending, kRandom };
 void set_order(Order order, std::uint64_t seed = 0);
+
+// From here on work is not done but kept, until end_capture() hands it out in its order. One at a
+// time.
+void start_capture();
+std::vector<std::function<void()>> end_capture();
 
 // What warps asked of the memories and matrix units.
 struct Counts {

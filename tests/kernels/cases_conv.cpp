@@ -131,11 +131,57 @@ void add_gradients(OperationCases& cases, const Convolution& operation, const Co
   }
 }
 
+struct PairCase {
+  ConvCase first;
+  ConvCase second;
+};
+
+// Convolutions to two channels that transposed ones double: the end of PtyNet-S in small, and odd
+// ones.
+const PairCase kEnds[] = {
+    {{1, 8, 10, 16, 2, 3, 1, 1, 2, kLeaky, true}, {1, 8, 10, 2, 2, 4, 2, 1, 2, kClip, true}},
+    {{3, 13, 7, 12, 2, 3, 1, 0, 1, kTanh, false}, {3, 11, 5, 2, 2, 3, 2, 1, 1, kPlain, true}},
+    {{2, 6, 5, 4, 2, 3, 1, 1, 1, kPlain, true}, {2, 6, 5, 2, 2, 2, 2, 0, 1, kLeaky, false}},
+    {{1, 5, 4, 6, 8, 3, 2, 1, 2, kRelu, true}, {1, 3, 2, 8, 6, 4, 2, 1, 1, kPlain, false}}};
+
+// The beginning of PtyNet-S.
+const PairCase kBeginning{{1, 9, 8, 1, 16, 3, 1, 1, 1, kLeaky, true},
+                          {1, 9, 8, 16, 16, 3, 2, 1, 1, kLeaky, true}};
+
+// The way back: a transposed convolution, and a convolution of its result.
+const PairCase kAround{{1, 4, 5, 6, 9, 4, 2, 1, 3, kRelu, true},
+                       {1, 8, 10, 9, 2, 5, 1, 2, 1, kPlain, false}};
+
+ConvLayer random_layer(const std::string& name, const Convolution& operation, const ConvCase& c) {
+  return {random_array(name + "w", operands_of(operation, c).w),
+          c.bias ? random_array(name + "b", {c.co}) : Array(),
+          {c.stride, c.padding, c.groups, c.activation, false},
+          operation.transposed};
+}
+
+void add_pair(OperationCases& cases, const Convolution& first, const Convolution& second,
+              const PairCase& c) {
+  const std::string name = text("conv_pair ", name_of_case(first.name, c.first), " + ",
+                                name_of_case(second.name, c.second));
+  cases.push_back({name, [=](Backend& backend) -> std::vector<Output> {
+                     const Operands from = operands_of(first, c.first);
+                     const Operands to = operands_of(second, c.second);
+                     Array y = Array::host(to.y, DType::kF32);
+                     backend.conv_pair(random_array(name, from.x),
+                                       random_layer(name + "first ", first, c.first),
+                                       random_layer(name + "second ", second, c.second), y);
+                     return {{y, from.y_terms + to.y_terms}};
+                   }});
+}
+
 }  // namespace
 
 void add_convolution_cases(OperationCases& cases) {
   for (const ConvCase& c : kConvolutions) add_forward(cases, kForward, c);
   for (const ConvCase& c : kTransposed) add_forward(cases, kBackward, c);
+  for (const PairCase& c : kEnds) add_pair(cases, kForward, kBackward, c);
+  add_pair(cases, kForward, kForward, kBeginning);
+  add_pair(cases, kBackward, kForward, kAround);
   for (const ConvCase& c : kConvolutions) add_gradients(cases, kForward, c);
   for (const ConvCase& c : kTransposed) add_gradients(cases, kBackward, c);
 }

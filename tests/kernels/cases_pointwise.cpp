@@ -47,7 +47,7 @@ void add_batch_norm(OperationCases& cases, const Shape& shape, const Activation&
                      Array y = Array::host(shape, DType::kF32);
                      backend.batch_norm(random_array("bn", shape),
                                         batch_norm_parameters(channels, a), y);
-                     return {{y}};
+                     return {{y, 2}};  // what is scaled and the shift
                    }});
   cases.push_back({"batch_norm_training " + about, [=](Backend& backend) -> std::vector<Output> {
                      BatchNormParameters p = batch_norm_parameters(channels, a);

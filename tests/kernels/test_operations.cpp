@@ -7,49 +7,10 @@
 #include "kernels/context.h"
 #include "tests/catch.h"
 #include "tests/kernels/cases.h"
+#include "tests/kernels/compare.h"
 
 using namespace ptynet;
 using namespace ptynet::tests;
-
-namespace {
-
-// Rounding in f32 sums of K terms grows with the root of K. The factor leaves room for another
-// order of summation, and for the roots, exponentials and transforms of libraries.
-constexpr double kRounding = 3;
-constexpr double kUnitRoundoff = 0x1p-24;
-
-double tolerance_of(std::int64_t sum_length) {
-  return kRounding * std::sqrt(static_cast<double>(sum_length)) * kUnitRoundoff;
-}
-
-std::vector<double> numbers_of(const Array& a) {
-  switch (a.dtype()) {
-    case DType::kF64:
-      return {a.data<double>(), a.data<double>() + a.elements()};
-    case DType::kC64: {
-      const auto* parts = static_cast<const float*>(a.data());
-      return {parts, parts + 2 * a.elements()};
-    }
-    default:
-      return {a.data<float>(), a.data<float>() + a.elements()};
-  }
-}
-
-// The largest |found - expected| as a share of the largest |expected|.
-double difference(const Array& found_array, const Array& expected_array) {
-  const std::vector<double> found = numbers_of(found_array);
-  const std::vector<double> expected = numbers_of(expected_array);
-  double worst = 0;
-  double largest = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double off = std::abs(found[i] - expected[i]);
-    worst = std::isnan(off) ? INFINITY : std::max(worst, off);
-    largest = std::max(largest, std::abs(expected[i]));
-  }
-  return worst == 0 ? 0 : worst / largest;
-}
-
-}  // namespace
 
 TEST_CASE("the CPU backend agrees with the reference on every operation") {
   const auto cpu = make_cpu_backend(2);
@@ -93,6 +54,30 @@ TEST_CASE("the check backend compares every operation, and leaves what the teste
   ExitWave d{Array::host({1, 4, 4}, DType::kF32), {}, {}};
   CHECK_THROWS_WITH(strict->diffract_gradient(wave, far, intensity, d),
                     Catch::StartsWith("check of diffract_gradient f32[1, 4, 4]"));
+}
+
+TEST_CASE("a pair is its two convolutions, one after the other, where no kernel does both") {
+  const Array x = random_array("x", {2, 5, 4, 6});
+  const ConvLayer down{
+      random_array("w", {8, 3, 3, 3}), random_array("b", {8}), {2, 1, 2, kLeaky, false}, false};
+  const ConvLayer up{
+      random_array("wt", {8, 4, 4, 6}), random_array("bt", {6}), {2, 1, 1, kTanh, false}, true};
+  for (const auto& make : {+[] { return make_cpu_backend(2); }, make_reference_backend}) {
+    const auto backend = make();
+    Array small = Array::host({2, 3, 2, 8}, DType::kF32);
+    Array large = Array::host({2, 6, 4, 6}, DType::kF32);
+    Array again = Array::host({2, 3, 2, 8}, DType::kF32);
+    backend->conv2d(x, down.w, down.b, down.options, small);
+    backend->conv_transpose2d(small, up.w, up.b, up.options, large);
+    backend->conv2d(large, down.w, down.b, down.options, again);
+    CHECK_FALSE(backend->fuses(x, down, up));
+    Array found = Array::host(large.shape(), DType::kF32);
+    backend->conv_pair(x, down, up, found);
+    CHECK(difference(found, large) == 0);
+    Array other = Array::host(again.shape(), DType::kF32);
+    backend->conv_pair(small, up, down, other);
+    CHECK(difference(other, again) == 0);
+  }
 }
 
 TEST_CASE("a recording gives the same bytes as the first run, and sees new inputs") {

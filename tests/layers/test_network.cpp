@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <functional>
@@ -174,6 +175,37 @@ TEST_CASE("parts of different element types do not meet") {
   CHECK_THROWS_WITH(add(context, a, b), Catch::Contains("element types"));
   const std::vector<Tensor> parts{a, b};
   CHECK_THROWS_WITH(concat_channels(context, parts), Catch::Contains("element type"));
+}
+
+TEST_CASE("f16 flows through every layer, and the last one gives f32") {
+  Context context(make_reference_backend());
+  // Pooling and upsampling; residuals, transposed convolutions and batch norm.
+  for (const std::string name : {"ptychonn", "ptychonet"}) {
+    const Architecture architecture = built_in_architecture(name);
+    const StateDict state = random_state(architecture, 1);
+    Network network(context, architecture, state, {.fold_batch_norm = false});
+    const Array x = golden_input(1, 1, 32, 32);
+    Array half = Array::host(x.shape(), DType::kF16);
+    std::transform(x.data<float>(), x.data<float>() + x.elements(), half.data<Half>(), narrow_f16);
+    const Array exact = network.forward(context, Tensor(x)).value();
+    const Array found = network.forward(context, Tensor(half)).value();
+    REQUIRE(found.dtype() == DType::kF32);
+    double worst = 0;
+    double largest = 0;
+    for (std::int64_t i = 0; i < exact.elements(); ++i) {
+      const double expected{exact.data<float>()[i]};
+      worst = std::max(worst, std::abs(double{found.data<float>()[i]} - expected));
+      largest = std::max(largest, std::abs(expected));
+    }
+    CAPTURE(name, worst, largest);
+    CHECK(worst > 0);  // it does round
+    // Some 15 layers, each rounding its output at 2^-11 of it.
+    CHECK(worst <= 15 * 0x1p-11 * largest);
+    Context cpu;
+    Network on_cpu(cpu, architecture, state);
+    CHECK_THROWS_WITH(on_cpu.forward(cpu, Tensor(half)),
+                      Catch::Contains("computes in f32 and bf16, found f16"));
+  }
 }
 
 TEST_CASE("a whole network passes the check backend, operation by operation") {

@@ -1,0 +1,97 @@
+#include "kernels/cuda/conv_candidates.h"
+
+#include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/thin_conv.h"
+#include "kernels/cuda/thin_output.h"
+#include "kernels/error.h"
+
+namespace ptynet::cuda {
+
+namespace {
+
+class TiledConv final : public ConvCandidate {
+ public:
+  TiledConv(const ConvTask& task, const ConvTile& tile) : task_(task), tile_(tile) {}
+
+  std::string name() const override {
+    return text("tile of ", tile_.pixels_per_warp, " pixels x ", tile_.channels, " channels");
+  }
+  bool packs_weights() const override { return task_.transposed; }
+  void run(const ConvOperands& operands, void*, Stream stream) override {
+    const auto launch = task_.transposed ? cuda::conv_transpose2d : cuda::conv2d;
+    launch(task_.shape, task_.precision, operands, tile_, stream);
+  }
+
+ private:
+  ConvTask task_;
+  ConvTile tile_;
+};
+
+class ThinConv final : public ConvCandidate {
+ public:
+  explicit ThinConv(const ConvTask& task) : task_(task) {}
+
+  std::string name() const override { return "direct"; }
+  bool writes_f32() const override {
+    return task_.transposed || is_thin_output(task_.shape, task_.precision);
+  }
+  void run(const ConvOperands& operands, void*, Stream stream) override {
+    const auto launch = task_.transposed ? thin_conv_transpose2d : thin_conv2d;
+    launch(task_.shape, task_.precision, operands, stream);
+  }
+
+ private:
+  ConvTask task_;
+};
+
+bool is_thin(const ConvTask& task) {
+  return task.transposed ? is_thin_conv_transpose2d(task.shape)
+                         : is_thin_conv2d(task.shape, task.precision);
+}
+
+std::string_view name_of(ActivationKind kind) {
+  switch (kind) {
+    case ActivationKind::kNone:
+      return "no activation";
+    case ActivationKind::kLeakyRelu:
+      return "leaky_relu";
+    case ActivationKind::kRelu:
+      return "relu";
+    case ActivationKind::kHardtanh:
+      return "hardtanh";
+    case ActivationKind::kSigmoid:
+      return "sigmoid";
+    case ActivationKind::kTanh:
+      return "tanh";
+  }
+  return "unknown";
+}
+
+}  // namespace
+
+std::vector<std::shared_ptr<ConvCandidate>> hand_written_convs(const ConvTask& task,
+                                                               int multiprocessors) {
+  std::vector<std::shared_ptr<ConvCandidate>> out;
+  if (is_thin(task)) out.push_back(std::make_shared<ThinConv>(task));
+  const auto suggest = task.transposed
+                           ? suggest_transposed_tile
+                           : static_cast<decltype(&suggest_transposed_tile)>(suggest_tile);
+  const auto all = task.transposed ? transposed_tiles : conv_tiles;
+  const ConvTile suggested = suggest(task.shape, task.precision, multiprocessors);
+  out.push_back(std::make_shared<TiledConv>(task, suggested));
+  for (const ConvTile& tile : all(task.shape, task.precision)) {
+    if (tile != suggested) out.push_back(std::make_shared<TiledConv>(task, tile));
+  }
+  return out;
+}
+
+std::string describe(const ConvTask& task) {
+  const ConvShape& s = task.shape;
+  return text(task.transposed ? "conv_transpose2d" : "conv2d", " [", s.n, ", ", s.h, ", ", s.w,
+              ", ", s.ci, "] -> ", s.co, ", ", s.kernel, "x", s.kernel, ", stride ", s.stride,
+              ", padding ", s.padding, ", groups ", s.groups, ", ", name_of(s.activation.kind),
+              s.activation.alpha != 0 ? text(" ", s.activation.alpha) : "", ", ",
+              name_of(task.precision));
+}
+
+}  // namespace ptynet::cuda
