@@ -8,8 +8,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "engine/trainer.h"
-#include "kernels/random.h"
+#include "engine/workload.h"
 
 namespace ptynet {
 
@@ -23,7 +22,6 @@ constexpr std::size_t kLeastCalls = 20;
 constexpr std::size_t kMostCalls = 10'000'000;
 constexpr double kPeakSeconds = 0.25;  // for each candidate convolution
 constexpr double kProfileSeconds = 1.0;
-constexpr float kMostCounts = 100.0F;    // of a pixel of the made-up frames
 constexpr std::int64_t kPeakBatch = 16;  // larger batches only cost memory
 
 // Seconds of each call, until they add up to `seconds` and are at least `least`.
@@ -51,20 +49,18 @@ double median(std::vector<double> times) {
   return percentile(times, 0.5);
 }
 
-Array uniform(const Shape& shape, float high, std::string_view name) {
-  Array array = Array::host(shape, DType::kF32);
-  const CounterRandom random(0, name);
-  auto* values = array.data<float>();
-  for (std::int64_t i = 0; i < array.elements(); ++i) {
-    values[i] = high * static_cast<float>(random.uniform(static_cast<std::uint64_t>(i)));
+// f32 values as the arrays of a precision hold them.
+Array rounded(const Array& values, Precision precision) {
+  const DType type = array_type(precision);
+  if (type == DType::kF32) return values;
+  Array out = Array::host(values.shape(), type);
+  const auto* first = values.data<float>();
+  const auto* end = first + values.elements();
+  if (type == DType::kF16) {
+    std::transform(first, end, out.data<Half>(), narrow_f16);
+  } else {
+    std::transform(first, end, out.data<Bfloat16>(), narrow_bf16);
   }
-  return array;
-}
-
-Array as_bf16(const Array& values) {
-  Array out = Array::host(values.shape(), DType::kBf16);
-  const auto* from = values.data<float>();
-  std::transform(from, from + values.elements(), out.data<Bfloat16>(), narrow_bf16);
   return out;
 }
 
@@ -76,24 +72,25 @@ struct DenseConvolution {
 double gflops_of(Context& context, const DenseConvolution& which, Precision precision,
                  std::int64_t n) {
   const auto& [c, extent] = which;
-  const Array values = uniform({n, extent, extent, c}, 1.0F, "input");
-  const bool bf16 = precision == Precision::kBf16;
-  const Array x = on_device(context, bf16 ? as_bf16(values) : values);
+  const Array values = uniform_values({n, extent, extent, c}, 1.0F, "input");
+  const Array x = on_device(context, rounded(values, precision));
   const Array w =
-      on_device(context, uniform({c, 3, 3, c}, 1.0F / static_cast<float>(9 * c), "weight"));
-  const Array b = on_device(context, uniform({c}, 1.0F, "bias"));
+      on_device(context, uniform_values({c, 3, 3, c}, 1.0F / static_cast<float>(9 * c), "weight"));
+  const Array b = on_device(context, uniform_values({c}, 1.0F, "bias"));
   Array y = context.allocate(x.shape(), x.dtype());
   ConvOptions options;
   options.padding = 1;
   options.constant_weights = true;
   Backend& backend = context.backend();
   const auto replay = backend.record([&] { backend.conv2d(x, w, b, options, y); });
-  const auto call = [&] {
-    replay->run();
-    backend.synchronize();
-  };
-  time_calls(0.1 * kPeakSeconds, kWarmUpCalls, call);
-  const double seconds = median(time_calls(kPeakSeconds, kLeastCalls, call));
+  double seconds = 0;
+  if (context.device().kind == DeviceKind::kCuda) {  // a launch takes longer than the work
+    for (const double step : replay->time_steps()) seconds += step;
+  } else {
+    const auto call = [&] { replay->run(); };
+    time_calls(0.1 * kPeakSeconds, kWarmUpCalls, call);
+    seconds = median(time_calls(kPeakSeconds, kLeastCalls, call));
+  }
   const auto flops = static_cast<double>(2 * n * extent * extent * 9 * c * c);
   return flops / seconds / 1e9;
 }
@@ -102,97 +99,28 @@ bool is_convolution(LayerType type) {
   return type == LayerType::kConv2d || type == LayerType::kConvTranspose2d;
 }
 
-// What is timed: a session or a trainer, behind one face.
-class Workload {
- public:
-  virtual ~Workload() = default;
-  virtual void call() = 0;
-  virtual std::vector<StepTime> profile() = 0;
-  virtual std::size_t arena_bytes() const = 0;
-  virtual Context& context() = 0;
-};
-
-class Reconstruction final : public Workload {
- public:
-  Reconstruction(const Architecture& architecture, const StateDict& state,
-                 const SessionOptions& options, const Array& frames)
-      : session_(architecture, state, options),
-        frames_(frames),
-        amplitude_(Array::host(frames.shape(), DType::kF32)),
-        phase_(Array::host(frames.shape(), DType::kF32)) {}
-  void call() override { session_.run(frames_, amplitude_, phase_); }
-  std::vector<StepTime> profile() override { return session_.profile(); }
-  std::size_t arena_bytes() const override { return session_.arena_bytes(); }
-  Context& context() override { return session_.context(); }
-
- private:
-  Session session_;
-  Array frames_;
-  Array amplitude_;
-  Array phase_;
-};
-
-class Finetuning final : public Workload {
- public:
-  Finetuning(const Architecture& architecture, const StateDict& state,
-             const SessionOptions& options, const Array& frames)
-      : trainer_(architecture, state, trainer_options(options)), batch_{frames, {}, {}, {}} {}
-  void call() override { trainer_.step(batch_, kLearningRate); }
-  std::vector<StepTime> profile() override { return trainer_.profile(batch_); }
-  std::size_t arena_bytes() const override { return trainer_.arena_bytes(); }
-  Context& context() override { return trainer_.context(); }
-
- private:
-  static constexpr double kLearningRate = 1e-7;  // values stay where they are
-
-  static TrainerOptions trainer_options(const SessionOptions& session) {
-    if (session.precision != Precision::kFp32) fail_input("fine-tuning runs in fp32 on the CPU");
-    const Array pairs = uniform({1, session.height, session.width, 2}, 1.0F, "probe");
-    DiffractionObjective objective;
-    objective.probe = Array::host({1, session.height, session.width}, DType::kC64);
-    std::memcpy(objective.probe.data(), pairs.data(), pairs.bytes());
-    TrainerOptions options;
-    options.context = session.context;
-    options.height = session.height;
-    options.width = session.width;
-    options.batch = session.batch;
-    options.input_rule = session.input_rule;
-    options.objective = objective;
-    return options;
-  }
-
-  Trainer trainer_;
-  TrainingBatch batch_;
-};
-
-std::unique_ptr<Workload> make_workload(const Architecture& architecture, const StateDict& state,
-                                        const BenchOptions& options) {
-  SessionOptions wanted = options.session;
-  wanted.frame_type = DType::kF32;
-  InputRule rule = wanted.input_rule.value_or(architecture.input);
-  if (rule.scale == InputScale::kScanMax) rule.scan_max = kMostCounts;
-  wanted.input_rule = rule;
-  const Array frames = uniform({wanted.batch, wanted.height, wanted.width}, kMostCounts, "frames");
-  if (options.finetune) {
-    return std::make_unique<Finetuning>(architecture, state, wanted, frames);
-  }
-  return std::make_unique<Reconstruction>(architecture, state, wanted, frames);
-}
-
-// Names the layers of steps that begin with one of two words, one step each, in the order given.
+// Names the layers of steps that begin with one of two words, in the order given: one layer for a
+// step, or two for one that begins with both ("conv2d + conv_transpose2d ").
 void name_layers(std::vector<LayerTime>& layers, const std::vector<LayerTrace>& convolutions,
                  std::string_view word, std::string_view other, double frames) {
-  const auto convolves = [&](const LayerTime& layer) {
-    return layer.step.starts_with(word) || layer.step.starts_with(other);
+  const auto convolutions_of = [&](const LayerTime& layer) -> std::size_t {
+    const std::string_view step = layer.step;
+    for (const std::string_view begin : {word, other}) {
+      if (step.starts_with(begin)) return step.substr(begin.size()).starts_with("+ ") ? 2 : 1;
+    }
+    return 0;
   };
-  const auto found = std::count_if(layers.begin(), layers.end(), convolves);
-  if (found != static_cast<std::ptrdiff_t>(convolutions.size())) return;
+  std::size_t found = 0;
+  for (const LayerTime& layer : layers) found += convolutions_of(layer);
+  if (found != convolutions.size()) return;
   auto next = convolutions.begin();
   for (LayerTime& layer : layers) {
-    if (!convolves(layer)) continue;
-    layer.layer = next->name;
-    layer.gflops = next->flops * frames / layer.seconds / 1e9;
-    ++next;
+    double flops = 0;
+    for (std::size_t i = convolutions_of(layer); i > 0; --i, ++next) {
+      layer.layer += (layer.layer.empty() ? "" : " + ") + next->name;
+      flops += next->flops;
+    }
+    if (flops > 0) layer.gflops = flops * frames / layer.seconds / 1e9;
   }
 }
 
@@ -250,6 +178,20 @@ double measured_peak_gflops(Context& context, Precision precision, std::int64_t 
   return best;
 }
 
+namespace {
+
+ConvChoices used_choices(Context& context) {
+  ConvChoices out;
+  if (const ConvChoices* all = context.backend().choices()) {
+    for (const auto& [task, choice] : *all) {
+      if (choice.used) out[task] = choice;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
 BenchReport bench(const Architecture& architecture, const StateDict& state,
                   const BenchOptions& options) {
   const SessionOptions& wanted = options.session;
@@ -277,9 +219,14 @@ BenchReport bench(const Architecture& architecture, const StateDict& state,
   report.gflops = report.gflop_per_frame * static_cast<double>(n) / report.p50_s;
   report.peak_memory_mb = peak_memory_mb();
   report.arena_mb = static_cast<double>(workload->arena_bytes()) / 1e6;
-  if (options.layers) report.layers = profile(*workload, steps, n);
-  report.peak_gflops = measured_peak_gflops(workload->context(), wanted.precision, n);
-  report.peak_share = report.gflops / report.peak_gflops;
+  if (options.layers) {
+    report.layers = profile(*workload, steps, n);
+    report.choices = used_choices(workload->context());
+  }
+  if (options.peak) {
+    report.peak_gflops = measured_peak_gflops(workload->context(), wanted.precision, n);
+    report.peak_share = report.gflops / *report.peak_gflops;
+  }
   return report;
 }
 

@@ -62,7 +62,7 @@ class Finetuning {
   double calibration(const Array& probe);
   double scale_by_network(const Array& probe);
   ContextOptions context_options() const {
-    return {options_.device.value_or(best_device()), options_.threads};
+    return {options_.device.value_or(training_device()), options_.threads};
   }
   TrainerOptions trainer_options() const;
   std::optional<SharedCanvas> make_canvas();

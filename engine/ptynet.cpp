@@ -83,11 +83,15 @@ ptynet::DType frame_type(int type) {
 ptynet::Precision precision(int number) {
   switch (number) {
     case PTYNET_FP32:
-      return ptynet::Precision::kFp32;
+      return ptynet::Precision::kF32;
     case PTYNET_BF16:
       return ptynet::Precision::kBf16;
+    case PTYNET_TF32:
+      return ptynet::Precision::kTf32;
+    case PTYNET_FP16:
+      return ptynet::Precision::kF16;
     default:
-      ptynet::fail_input("precision is PTYNET_FP32 or PTYNET_BF16, found ", number);
+      ptynet::fail_input("precision is PTYNET_FP32, BF16, TF32 or FP16, found ", number);
   }
 }
 

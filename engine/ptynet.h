@@ -32,7 +32,15 @@ typedef enum ptynet_frame_type {
   PTYNET_F32 = 3
 } ptynet_frame_type;
 
-typedef enum ptynet_precision { PTYNET_FP32 = 0, PTYNET_BF16 = 1 } ptynet_precision;
+/* Of the network's operands; sums are always 32-bit floats, and so are the patches. The CPU has
+ * FP32, the default, and BF16 where it has instructions for it; a precision that the device has
+ * not is refused. Numbers are only ever added. */
+typedef enum ptynet_precision {
+  PTYNET_FP32 = 0,
+  PTYNET_BF16 = 1,
+  PTYNET_TF32 = 2,
+  PTYNET_FP16 = 3
+} ptynet_precision;
 
 /* Set by ptynet_options_init(), then changed by the caller. Fields are only ever added. */
 typedef struct ptynet_options {

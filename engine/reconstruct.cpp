@@ -93,7 +93,8 @@ class Reconstruction {
         architecture_(load_architecture(options.architecture, weights_, options.weights)),
         scan_(open_scan()),
         context_(context_options()),
-        stitcher_(context_, scan_.height(), scan_.width(), scan_.probe(), stitcher_options()),
+        host_(make_host_backend(options_.threads)),
+        stitcher_(host_, scan_.height(), scan_.width(), scan_.probe(), stitcher_options()),
         baselines_(context_, {scan_.count(), scan_.height(), scan_.width()}, scan_.probe()) {}
 
   ReconstructSummary run();
@@ -123,6 +124,7 @@ class Reconstruction {
   Architecture architecture_;
   Scan scan_;
   Context context_;
+  Context host_;  // stitches
   Stitcher stitcher_;
   Baselines baselines_;
   OverlapStatistics overlaps_;
@@ -157,7 +159,7 @@ Scan Reconstruction::open_scan() const {
 }
 
 ContextOptions Reconstruction::context_options() const {
-  return {options_.device.value_or(best_device()), options_.threads};
+  return {device_or_best(options_.device), options_.threads};
 }
 
 // The rule with the scan's largest count in it, for which all frames are read, if it needs that.
@@ -178,6 +180,7 @@ InputRule Reconstruction::input_rule() {
 
 Session Reconstruction::make_session() {
   // The session checks these too, but needs the input rule first.
+  expect_precision(context_, options_.precision);
   trace(architecture_, scan_.height(), scan_.width());
   check_state(architecture_, weights_.tensors);
   SessionOptions o;
@@ -213,9 +216,8 @@ void Reconstruction::predict(Session& session, io::ResultWriter& writer) {
     const Clock::time_point start = Clock::now();
     session.run(batch->frames, amplitude, phase);
     summary_.network_seconds += seconds_since(start);
-    Array object = context_.allocate(shape, DType::kC64);
-    context_.backend().compose_object(on_device(context_, amplitude), on_device(context_, phase),
-                                      object);
+    Array object = host_.allocate(shape, DType::kC64);
+    host_.backend().compose_object(amplitude, phase, object);
     const auto first = scan_.positions_px().begin() + batch->first;
     overlaps_.add(stitcher_.add(object, {first, first + shape[0]}));
     baselines_.add(batch->frames);
@@ -270,7 +272,7 @@ io::Result Reconstruction::result() const {
   p.weights_sha256 = weights_.sha256;
   p.architecture = architecture_.name;
   p.device = to_string(context_.device());
-  p.precision = options_.precision == Precision::kBf16 ? "bf16" : "fp32";
+  p.precision = name_of(options_.precision);
   p.seconds = summary_.seconds;
   p.frames_per_second = summary_.frames_per_second;
   p.network_seconds = summary_.network_seconds;

@@ -33,7 +33,7 @@ struct ReconstructOptions {
   std::int64_t border = 0;
   std::int64_t max_canvas = std::int64_t{1} << 28;
   std::optional<Device> device;  // empty: the best there is
-  Precision precision = Precision::kFp32;
+  Precision precision = Precision::kF32;
   int threads = 0;
   std::int64_t batch = 16;
   bool force = false;  // near-field scans too

@@ -9,29 +9,16 @@
 #include <vector>
 
 #include "engine/planned_replay.h"
-#include "layers/network.h"
+#include "engine/predictor.h"
 
 namespace ptynet {
-
-enum class Precision : std::uint8_t { kFp32, kBf16 };  // bf16: operands; sums stay f32
-
-struct SessionOptions {
-  ContextOptions context;
-  Precision precision = Precision::kFp32;
-  std::int64_t height = 128;            // rows of a frame, px
-  std::int64_t width = 128;             // columns of a frame, px
-  std::int64_t batch = 1;               // frames of one call at most
-  DType frame_type = DType::kF32;       // u8, u16, u32, i32 or f32 counts
-  Array mask;                           // u8 [h, w], 1 is good; or empty
-  std::optional<InputRule> input_rule;  // instead of the architecture's own
-};
 
 // Weights are folded, reordered and placed once, and every intermediate has its place in one arena:
 // run() allocates nothing. Used by one thread at a time; several sessions live side by side.
 class Session {
  public:
-  // Throws Error (input) when weights, architecture or frame size do not fit, Error (runtime) when
-  // the device cannot be used.
+  // Throws Error (input) when weights, architecture or frame size do not fit, or the device has not
+  // the precision; Error (runtime) when the device cannot be used.
   Session(const Architecture& architecture, const StateDict& state, const SessionOptions& options);
   ~Session();
   Session(Session&&) noexcept;
@@ -50,9 +37,11 @@ class Session {
   // Seconds of each step of one run over a full batch.
   std::vector<StepTime> profile();
 
-  const SessionOptions& options() const { return options_; }
-  Context& context() { return *context_; }
-  const std::vector<std::string>& unused_tensors() const { return network_->unused_tensors(); }
+  const SessionOptions& options() const { return predictor_->options(); }
+  Context& context() { return predictor_->context(); }
+  const std::vector<std::string>& unused_tensors() const {
+    return predictor_->network().unused_tensors();
+  }
   std::size_t arena_bytes() const;
 
  private:
@@ -60,11 +49,7 @@ class Session {
   // The plan of n frames, or the full batch's.
   Plan& plan_for(std::int64_t n);
 
-  SessionOptions options_;
-  InputRule rule_;
-  std::unique_ptr<Context> context_;
-  std::unique_ptr<Network> network_;
-  Array mask_;
+  std::unique_ptr<Predictor> predictor_;
   std::map<std::int64_t, std::unique_ptr<Plan>> plans_;  // by number of frames
 };
 

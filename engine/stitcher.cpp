@@ -45,6 +45,23 @@ Array stitch_weight(std::int64_t h, std::int64_t w, const Array& probe, StitchMo
 
 }  // namespace
 
+void object_of_sums(const std::int64_t* object, const std::int64_t* coverage, std::int64_t pixels,
+                    Complex* out) {
+  for (std::int64_t i = 0; i < pixels; ++i) {
+    const auto weight = static_cast<double>(coverage[i]);
+    const auto part = [&](std::int64_t at) {
+      return static_cast<float>(static_cast<double>(object[at]) / weight);
+    };
+    out[i] = coverage[i] > 0 ? Complex(part(2 * i), part(2 * i + 1)) : Complex();
+  }
+}
+
+void coverage_of_sums(const std::int64_t* coverage, std::int64_t pixels, float* out) {
+  std::transform(coverage, coverage + pixels, out, [](std::int64_t v) {
+    return static_cast<float>(static_cast<double>(v) / kStitchUnitsPerOne);
+  });
+}
+
 Stitcher::Stitcher(Context& context, std::int64_t h, std::int64_t w, const Array& probe,
                    const StitcherOptions& options)
     : context_(context),
@@ -263,15 +280,8 @@ Array Stitcher::object() const {
 #pragma omp parallel for
   for (std::int64_t r = 0; r < rows(); ++r) {
     const std::size_t first = index_of_row(r);
-    for (std::int64_t c = 0; c < columns(); ++c) {
-      const std::size_t i = first + static_cast<std::size_t>(c);
-      const auto weight = static_cast<double>(coverage_[i]);
-      values[r * columns() + c] =
-          coverage_[i] > 0
-              ? Complex(static_cast<float>(static_cast<double>(object_[2 * i]) / weight),
-                        static_cast<float>(static_cast<double>(object_[2 * i + 1]) / weight))
-              : Complex();
-    }
+    object_of_sums(object_.data() + 2 * first, coverage_.data() + first, columns(),
+                   values + r * columns());
   }
   return out;
 }
@@ -279,10 +289,8 @@ Array Stitcher::object() const {
 Array Stitcher::coverage() const {
   Array out = Array::host({rows(), columns()}, DType::kF32);
   for (std::int64_t r = 0; r < rows(); ++r) {
-    const std::int64_t* sums = coverage_.data() + index_of_row(r);
-    std::transform(sums, sums + columns(), out.data<float>() + r * columns(), [](std::int64_t v) {
-      return static_cast<float>(static_cast<double>(v) / kStitchUnitsPerOne);
-    });
+    coverage_of_sums(coverage_.data() + index_of_row(r), columns(),
+                     out.data<float>() + r * columns());
   }
   return out;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <complex>
 #include <cstdint>
 #include <vector>
 
@@ -28,6 +29,11 @@ struct Overlap {
   double offset_rad = 0;  // arg C: the constant phase between the two
   double coherence = 0;   // |C| in [0, 1]; the phases' circular spread is sqrt(-2 ln |C|)
 };
+
+// What a canvas shows, from its sums (CanvasSums) of some pixels in a row.
+void object_of_sums(const std::int64_t* object, const std::int64_t* coverage, std::int64_t pixels,
+                    std::complex<float>* out);
+void coverage_of_sums(const std::int64_t* coverage, std::int64_t pixels, float* out);
 
 // Accumulators are scaled 64-bit integers (docs/numerics.md), so the same patches give the same
 // bytes in whatever order they arrive; with phase_align the order matters, since each patch is

@@ -127,7 +127,7 @@ std::optional<io::Checkpoint> Training::read_resumed() const {
 
 TrainerOptions Training::trainer_options() const {
   TrainerOptions o;
-  o.context.device = options_.device.value_or(best_device());
+  o.context.device = options_.device.value_or(training_device());
   o.context.threads = options_.threads;
   o.height = patterns_.probe.shape()[1];
   o.width = patterns_.probe.shape()[2];

@@ -28,6 +28,7 @@ const std::string kWeights = PTYNET_SOURCE_DIR "/examples/demo/ptynet-s.h5";
 ptynet_options options() {
   ptynet_options o;
   ptynet_options_init(&o, sizeof o);
+  o.device = "cpu";
   o.threads = 1;
   o.height = kSide;
   o.width = kSide;
@@ -155,6 +156,13 @@ TEST_CASE("C: why a session does not open") {
   o = options();
   std::memcpy(&o.precision, &unknown, sizeof unknown);
   CHECK_THAT(refusal(o), Contains("precision") && Contains("found 7"));
+  // The numbers are those of compiled programs: they stay.
+  for (const auto& [number, name] : {std::pair{2, "tf32"}, std::pair{3, "fp16"}}) {
+    o = options();
+    o.device = "cpu";
+    std::memcpy(&o.precision, &number, sizeof number);
+    CHECK_THAT(refusal(o), Contains(ptynet::text("--precision ", name, " needs a CUDA device")));
+  }
   o = options();
   std::memcpy(&o.frame_type, &unknown, sizeof unknown);
   CHECK_THAT(refusal(o), Contains("frame_type") && Contains("found 7"));

@@ -278,10 +278,30 @@ TEST_CASE("what goes wrong leaves nothing behind, and shows before a frame is re
   refused([](auto& o) { o.architecture = "ptychonn"; }, Contains("missing"));
   refused([](auto& o) { o.scan.crop = 100; }, Contains("100"));
   refused([](auto& o) { o.batch = 0; }, Contains("--batch"));
+  // Though this rule needs all frames before there is a session.
+  refused(
+      [](auto& o) {
+        o.precision = Precision::kF16;
+        o.input_rule = "hxn";
+      },
+      Contains("--precision fp16"));
   refused([](auto& o) { o.output = "/nonexistent/folder/result.h5"; }, Contains("/nonexistent"));
   refused([](auto& o) { o.png = "/proc/none"; }, Contains("/proc/none"));
   refused([](auto& o) { o.scan.frames = {7, 7}; }, Contains("7"));
   refused([](auto& o) { o.weights = o.scan.path; }, Contains("scan.cxi"));
+}
+
+TEST_CASE("the result names the precision") {
+  const TemporaryFolder folder;
+  ReconstructOptions o = demo(folder);
+  const auto named = [&] {
+    reconstruct(o);
+    return io::read_result(o.output).process.precision;
+  };
+  CHECK(named() == "fp32");
+  if (!__builtin_cpu_supports("avx512bf16")) PTYNET_SKIP("this CPU has no AVX512-BF16");
+  o.precision = Precision::kBf16;
+  CHECK(named() == "bf16");
 }
 
 TEST_CASE("a bare scan is refused for what it lacks") {

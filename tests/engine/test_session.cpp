@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "autograd/operations.h"
+#include "engine/bench.h"
 #include "engine/session.h"
 #include "kernels/random.h"
 #include "tests/catch.h"
@@ -326,6 +327,35 @@ TEST_CASE("bf16 is refused where the CPU has no instructions for it") {
   CHECK_THROWS_WITH(Session(architecture, random_state(architecture, 2), options),
                     Catch::StartsWith("--precision bf16 needs a CPU with AVX512-BF16") &&
                         Catch::EndsWith("use --precision fp32"));
+}
+
+TEST_CASE("a precision that the device has not is refused, saying what it has") {
+  const Architecture architecture = built_in_architecture("ptynet-s");
+  const StateDict state = random_state(architecture, 2);
+  for (const Precision precision : {Precision::kTf32, Precision::kF16}) {
+    SessionOptions options = small(1);
+    options.precision = precision;
+    const std::string message =
+        text("--precision ", name_of(precision),
+             " needs a CUDA device that has it; cpu computes in fp32 and bf16");
+    try {
+      const Session session(architecture, state, options);
+      FAIL("a session computes in " << name_of(precision) << " on the CPU");
+    } catch (const Error& error) {
+      CHECK(error.what() == message);
+      CHECK(error.fault() == Fault::kInput);
+    }
+    BenchOptions bench_options;
+    bench_options.session = options;
+    CHECK_THROWS_WITH(bench(architecture, state, bench_options), message);
+    bench_options.finetune = true;
+    CHECK_THROWS_WITH(bench(architecture, state, bench_options),
+                      "fine-tuning runs in fp32 on the CPU");
+  }
+  // TF32 is the session's choice, by its precision.
+  SessionOptions exact = small(1);
+  exact.context.tf32 = true;
+  CHECK_FALSE(Session(architecture, state, exact).options().context.tf32);
 }
 
 TEST_CASE("what does not fit is refused before anything runs") {
