@@ -6,6 +6,7 @@
 #include <string>
 
 #include "engine/version.h"
+#include "kernels/context.h"
 #include "kernels/error.h"
 #include "tools/commands.h"
 #include "tools/help.h"
@@ -27,7 +28,8 @@ int complain(std::string message, int code) {
 
 std::string version_lines() {
   // What is compiled in; `ptynet info --devices` says what of it this machine can use.
-  return text("ptynet ", version(), "\nbuild: ", build_description(), "\nbackends: cpu\n");
+  return text("ptynet ", version(), "\nbuild: ", build_description(),
+              "\nbackends: ", backends_of_build(), "\n");
 }
 
 // As the user typed it, words with anything unusual in quotes.

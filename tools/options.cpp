@@ -149,10 +149,11 @@ CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& val
                         [&value](double found) { value = found; });
 }
 
-void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads) {
+void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads,
+                            const std::string& automatic) {
   add_parsed(command,
              {"--device", "auto|cpu|cuda[:N]",
-              "where to compute; auto takes a usable GPU, else the CPU (default auto)"},
+              "where to compute; auto takes " + automatic + " (default auto)"},
              "auto, cpu, cuda or cuda:N", [&device](const std::string& found) {
                if (found == "auto") {
                  device.reset();
@@ -176,13 +177,15 @@ CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double&
 }
 
 void DeviceArguments::add_to(CLI::App& command) {
-  add_device_and_threads(command, device, threads);
-  add_choice<Precision>(command,
-                        {"--precision", "",
-                         "of the network's operands; sums stay in fp32, and bf16 needs hardware "
-                         "that has it (default fp32)"},
-                        {{"fp32", Precision::kFp32}, {"bf16", Precision::kBf16}},
-                        [this](const Precision& found) { precision = found; });
+  add_device_and_threads(command, device, threads, "a usable GPU, else the CPU");
+  std::vector<std::pair<std::string, Precision>> names;
+  for (const Precision choice : kPrecisions) names.emplace_back(name_of(choice), choice);
+  add_choice<Precision>(
+      command,
+      {"--precision", "",
+       "of the network's operands; sums stay in fp32. tf32 and fp16 need a CUDA device, bf16 that "
+       "or a CPU with AVX512-BF16 (default fp32)"},
+      names, [this](const Precision& found) { precision = found; });
 }
 
 }  // namespace ptynet::tools

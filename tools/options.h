@@ -72,12 +72,14 @@ CLI::Option* add_choice(CLI::App& command, OptionText what,
 }
 
 // --device and --threads, of every command that computes.
-void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads);
+// `automatic` says what auto takes.
+void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads,
+                            const std::string& automatic);
 
 // Those and --precision, of every command that only predicts.
 struct DeviceArguments {
   std::optional<Device> device;  // empty: the best there is
-  Precision precision = Precision::kFp32;
+  Precision precision = Precision::kF32;
   int threads = 0;
 
   void add_to(CLI::App& command);

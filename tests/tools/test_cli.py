@@ -223,7 +223,7 @@ class BadUsage(CommandLine):
             ("--phase-align", "on", ["yes"]),
             ("--subpixel", "bilinear", ["cubic"]),
             ("--input-rule", "hxn", ["none"]),
-            ("--precision", "bf16", ["fp16"]),
+            ("--precision", "fp32, tf32, bf16, fp16", ["fp64", "f16", "FP16", ""]),
             ("--device", "cuda", ["gpu", "cuda:", "cuda:x", "cuda:-1", "cpu:0"]),
             ("--energy", "above 0", ["0", "-1", "8keV", "nan", "inf", "1e999"]),
             ("--step", "above 0", ["0"]),
@@ -446,6 +446,45 @@ class Bench(CommandLine):
     def test_weights_of_another_network(self):
         self.write_tiny()
         self.fail_with(2, "first.weight", "bench", "--architecture", "tiny.json", "--weights", self.other_weights())
+
+    def test_every_path_and_frame_type(self):
+        self.write_tiny()
+        bench = ["bench", "--architecture", "tiny.json", "--height", 16, "--width", 16, "--seconds", "0.01", "--no-peak",
+                 "--json"]
+        for path in ["patches", "canvas", "device"]:
+            for frame_type in ["u8", "u16", "u32", "f32"]:
+                report = json.loads(self.succeed(*bench, "--path", path, "--frame-type", frame_type, "--batch", 2).stdout)
+                self.assertEqual((report["path"], report["frame_type"]), (path, frame_type))
+                self.assertGreater(report["frames_per_second"], 0)
+                self.assertNotIn("peak_gflops", report)
+
+    def test_a_precision_that_the_cpu_has_not(self):
+        self.write_tiny()
+        bench = ["bench", "--architecture", "tiny.json", "--device", "cpu"]
+        for name in ["tf32", "fp16"]:
+            self.fail_with(2, f"--precision {name} needs a CUDA device that has it; cpu computes in fp32 and bf16", *bench,
+                           "--precision", name)
+            self.fail_with(2, "fine-tuning runs in fp32", *bench, "--finetune", "--precision", name)
+
+    def test_floors(self):
+        self.write_tiny()
+        floors = ["bench", "--architecture", "tiny.json", "--floors", "--height", 16, "--width", 32, "--batch", 3]
+        half = [*floors, "--precision", "fp16"]
+        # No device is asked for: one that is not there does not matter.
+        report = json.loads(self.succeed(*half, "--device", "cuda:63", "--floors-copy", "2", "--json").stdout)
+        self.assertEqual([report[k] for k in ["job", "precision", "batch", "copy_tb_per_s"]], ["floors", "fp16", 3, 2])
+        self.assertEqual(report["tflops"], {"wgmma": 790, "mma.sync": 0.6 * 790})
+        first, last = report["layers"]
+        self.assertEqual((first["layer"], first["input"], first["output"]), ("first", [3, 16, 32, 1], [3, 16, 32, 4]))
+        # 3 frames of 512 pixels, 1 and 4 channels, 36 weights of 2 bytes and 4 biases of 4; 9 taps both ways.
+        self.assertEqual((first["bytes"], first["flop"]), (2 * (3 * 512 * 5 + 36) + 16, 2 * 3 * 512 * 36))
+        self.assertAlmostEqual(first["memory_us"], first["bytes"] / 2e6)
+        self.assertEqual(first["by"]["wgmma"]["bound"], "memory")
+        self.assertAlmostEqual(report["least_us"]["mma.sync"], first["memory_us"] + last["memory_us"])
+        report = json.loads(self.succeed(*floors, "--precision", "fp32", "--floors-fp32", "1e-3", "--json").stdout)
+        self.assertEqual(report["layers"][1]["by"]["fma"]["bound"], "arithmetic")
+        self.assertRegex(self.succeed(*floors).stdout, r"(?m)^  1 .* m  first  16x32x1 -> 16x32x4$")
+        self.fail_with(2, "--floors-mma-sync expects a number above 0", *floors, "--floors-mma-sync", "0")
 
     def other_weights(self):
         write_safetensors(self.folder / "other.safetensors", {"a.weight": np.ones((2, 1, 3, 3), np.float32)})

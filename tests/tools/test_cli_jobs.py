@@ -148,6 +148,8 @@ class Reconstruct(CommandLine):
         self.fail_with(2, "canvas", *base("scan.npz", "--positions", "huge.npy", "--positions-unit", "px"))
         self.fail_with(2, "canvas", *base("scan.npz", "--max-canvas", "1000"))
         self.fail_with(2, "architecture", "reconstruct", "scan.npz", "--weights", "tiny.safetensors")
+        self.fail_with(2, "--precision fp16 needs a CUDA device that has it; cpu computes in fp32 and bf16",
+                       *base("scan.npz", "--precision", "fp16"))
 
     def test_output_folder_that_is_not_there(self):
         self.fail_with(2, "nowhere", *self.BASE[:-1], "nowhere/result.h5")
