@@ -7,6 +7,9 @@ SKIP_DEPS ?=
 # More arguments for every `cmake --preset`, e.g. -DPTYNET_FFT=kissfft
 CMAKE_ARGUMENTS ?=
 
+# What `make package` packs: release or cuda.
+PRESET ?= release
+
 PROGRAM := build/release/bin/ptynet
 DEMO := examples/demo
 # About a minute on two cores; docs/fine-tuning.md explains the options.
@@ -14,9 +17,11 @@ DEMO_FINETUNE := --consistency 10 --learning-rate 3e-4 --schedule cosine --epoch
 FOLDERS := kernels autograd layers io engine tools tests benchmarks examples
 SOURCES = $(shell find $(FOLDERS) -name '*.h' -o -name '*.cpp' -o -name '*.c' -o -name '*.cu')
 SUMMARY := python3 tools/summarise_tests.py
+# Before a command: names the CUDA compiler to CMake, and fetches one where there is none.
+WITH_NVCC := CUDACXX="$$(tools/install_nvcc.sh)" || exit 1; export CUDACXX;
 
 .DEFAULT_GOAL := help
-.PHONY: help deps demo test release dev asan-ubsan tsan cuda-check tidy format format-check layering bench install clean
+.PHONY: help deps demo test release dev asan-ubsan tsan cuda-check package tidy format format-check layering bench install clean
 
 help:  ## show this list
 	@grep -hE '^[a-z -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,7 +59,7 @@ asan-ubsan tsan: deps  ## run every test under the sanitizers
 	  $(SUMMARY) build/$@/tests.xml
 
 cuda-check: deps  ## compile the CUDA kernels for every architecture with nvcc, fail on spills
-	cmake --preset cuda $(CMAKE_ARGUMENTS)
+	$(WITH_NVCC) cmake --preset cuda -DPTYNET_CUDA_BACKEND=OFF $(CMAKE_ARGUMENTS)
 	cmake --build --preset cuda --target cuda-check --parallel $(JOBS)
 
 tidy: deps  ## clang-tidy over the storeys
@@ -76,6 +81,11 @@ layering:  ## fail when a file includes what stands above or beside its storey
 bench: release  ## time the built-in networks on this machine
 	@for name in ptynet-s ptynet-b ptychonn; do for batch in 1 16; do \
 	  $(PROGRAM) bench --architecture $$name --batch $$batch || exit 1; done; done
+
+package: deps  ## one archive that runs where it is unpacked; PRESET=cuda adds CUDA
+	$(if $(filter cuda,$(PRESET)),$(WITH_NVCC)) cmake --preset $(PRESET) $(CMAKE_ARGUMENTS)
+	cmake --build --preset $(PRESET) --target package-files --parallel $(JOBS)
+	@cd build && cpack --config $(PRESET)/CPackConfig.cmake && ls -l ptynet-*.tar.xz
 
 install: release  ## install under PREFIX (default /usr/local)
 	cmake --install build/release --prefix "$(PREFIX)"

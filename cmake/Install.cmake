@@ -5,6 +5,10 @@ include(CMakePackageConfigHelpers)
 set(PTYNET_CONFIG_FOLDER ${CMAKE_INSTALL_LIBDIR}/cmake/ptynet)
 
 install(TARGETS ptynet EXPORT ptynet-targets LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET ptynet_cuda)
+  # Loaded by name, from beside the library.
+  install(TARGETS ptynet_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+endif()
 if(TARGET ptynet_program)
   install(TARGETS ptynet_program RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
