@@ -7,7 +7,8 @@
 #   sanitize     the cases under compute-sanitizer
 #   speed        times of the kernels and of the networks
 #   baseline     PyTorch's times (needs torch, and PTYNET_REFERENCE with torch_reference.py)
-#   soak         the same job again and again: same pictures, no more memory
+#   soak         sessions of random shapes made and destroyed, the same job again and again: same bytes, no
+#                more memory
 #   rehearse     what can be tried without a GPU: that programs, libraries and files are found
 #
 # The folder (default: this script's) is check/ of an unpacked archive, or a build folder. Everything goes to
@@ -24,6 +25,9 @@ trap 'rm -rf "$work"' EXIT
 
 readonly PART_SECONDS=460
 readonly LINES_SHOWN=25
+readonly MOST_GROWTH_MIB=64
+# Of the soak; the tests have no time for as much.
+readonly SAMPLE_SECONDS="${SAMPLE_SECONDS:-1}" SOAK_RUNS="${SOAK_RUNS:-1000}"
 status=0
 summary=()
 
@@ -196,12 +200,35 @@ baseline() {
 
 memory_used() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits | head -1; }
 
+# The least MiB in use in one quarter (1 to 4) of the samples: what stays between two sessions.
+least_memory() { # QUARTER
+  local count
+  count="$(wc -l <"$work/memory")"
+  sed -n "$((($1 - 1) * count / 4 + 1)),$(($1 * count / 4))p" "$work/memory" | sort -n | head -1
+}
+
+# While the program runs, since all its memory is gone when it ends. The first quarter begins before it.
+random_sessions() {
+  local sampler early late
+  expect test_cuda_session || return
+  while memory_used; do sleep "$SAMPLE_SECONDS"; done >"$work/memory" &
+  sampler=$!
+  step "sessions of random shapes" 330 env PTYNET_REQUIRE_CUDA=1 PTYNET_SOAK_SECONDS=300 "$found" "[soak]"
+  kill "$sampler"
+  wait "$sampler" 2>/dev/null
+  early="$(least_memory 2)" late="$(least_memory 4)"
+  summary+=("least memory of the device in use, early and late: ${early:=none}, ${late:=none} MiB")
+  if ! [ "$late" -le $((early + MOST_GROWTH_MIB)) ]; then
+    loud "sessions of random shapes leave memory behind: $early MiB early, $late MiB late"
+  fi
+}
+
 soak() {
-  local before runs=0
+  local runs=0
   has_backend || return
+  random_sessions
   reconstruct cuda "$work/first" 60 || return
-  before="$(memory_used)"
-  while [ "$SECONDS" -lt $((PART_SECONDS - 60)) ]; do
+  while [ "$SECONDS" -lt $((PART_SECONDS - 60)) ] && [ "$runs" -lt "$SOAK_RUNS" ]; do
     reconstruct cuda "$work/again" 60 >/dev/null || return
     runs=$((runs + 1))
     if ! diff -r "$work/first" "$work/again"; then
@@ -209,8 +236,7 @@ soak() {
       return
     fi
   done
-  summary=("$((runs + 1)) runs, all with the same pictures"
-    "memory of the device in use before and after: $before, $(memory_used) MiB")
+  summary+=("$((runs + 1)) runs of one job, all with the same pictures")
 }
 
 rehearse() {
@@ -244,7 +270,7 @@ main() {
 case "$part" in
   correctness | sanitize | speed | baseline | soak | rehearse) ;;
   *)
-    sed -n '2,15s/^# \{0,1\}//p' "$0"
+    sed -n '2,16s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

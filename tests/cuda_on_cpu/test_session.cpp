@@ -1,5 +1,6 @@
 // Sessions on a CUDA device: on a GPU, or on the CPU's twin of one, which PTYNET_CUDA_LIBRARY names
 // (tests/cuda_on_cpu). Skipped where there is no device, unless PTYNET_REQUIRE_CUDA is set.
+#include <chrono>
 #include <cmath>
 #include <complex>
 #include <cstdlib>
@@ -379,4 +380,47 @@ TEST_CASE("layers that are trained stay apart, and the last of a pair gives what
   CHECK(steps(half) == 2);
   CHECK(network.forward(context, half).value().dtype() == DType::kF32);
   CHECK(network.forward(context, half, {.result = DType::kF16}).value().dtype() == DType::kF16);
+}
+
+namespace {
+
+std::vector<float> phases_of(const Architecture& architecture, const StateDict& state,
+                             const Array& frames, Precision precision) {
+  Session session(architecture, state, session_options(frames, precision, false));
+  Patches out(frames.shape());
+  session.run(frames, out.amplitude, out.phase);
+  return {out.phase.data<float>(), out.phase.data<float>() + out.phase.elements()};
+}
+
+}  // namespace
+
+// For PTYNET_SOAK_SECONDS, or three rounds; tools/gpu_check.sh looks at the device's memory then.
+TEST_CASE("sessions of random shapes come and go, and the first one's bytes stay the same",
+          "[soak]") {
+  NEED_CUDA();
+  const char* limit = std::getenv("PTYNET_SOAK_SECONDS");
+  const std::chrono::duration<double> seconds(limit != nullptr ? std::strtod(limit, nullptr) : 0);
+  const auto start = std::chrono::steady_clock::now();
+  const Architecture architecture = built_in_architecture("ptynet-s");
+  const StateDict state = bench_state(architecture);
+  const Array frames = counts({2, 16, 24});
+  const std::vector<float> first = phases_of(architecture, state, frames, Precision::kF16);
+
+  constexpr int kLeastRounds = 3;
+  const int most_eighths = on_twin() ? 3 : 32;  // of a frame's extents, 8 px each
+  const CounterRandom random(7, "soak");
+  std::uint64_t drawn = 0;
+  const auto draw = [&](int low, int high) {
+    return low + static_cast<int>(random.uniform(drawn++) * (high - low + 1));
+  };
+  int rounds = 0;
+  for (; rounds < kLeastRounds || std::chrono::steady_clock::now() - start < seconds; ++rounds) {
+    const Shape shape{draw(1, 4), 8 * draw(1, most_eighths), 8 * draw(1, most_eighths)};
+    const Precision precision = kPrecisions[static_cast<std::size_t>(draw(0, 3))];
+    INFO("round " << rounds << ": " << to_string(shape) << ", " << name_of(precision));
+    const std::vector<float> phases = phases_of(architecture, state, counts(shape), precision);
+    REQUIRE(std::all_of(phases.begin(), phases.end(), [](float v) { return std::isfinite(v); }));
+    REQUIRE(phases_of(architecture, state, frames, Precision::kF16) == first);
+  }
+  WARN(rounds << " rounds");
 }

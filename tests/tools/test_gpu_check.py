@@ -86,6 +86,26 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("*** racecheck: FAILED with status 9", report)
         self.assertRegex(report, r"(?m)^ok, \d+ s: synccheck$")
 
+    def soak(self):
+        self.write("build/bin/ptynet", f'[ "$1" != info ] || {DEVICES}\n'
+                   'for word; do case "$word" in */first | */again) mkdir "$word" ;; esac; done')
+        self.write("build/bin/test_cuda_session", "sleep 1")
+        return self.run_part("soak", SAMPLE_SECONDS="0.05", SOAK_RUNS="1")
+
+    def test_memory_that_stays_behind_is_loud(self):
+        self.write("path/nvidia-smi", f'echo x >>"{self.folder}/asked"; echo $(($(wc -l <"{self.folder}/asked") * 20))')
+        status, out, report = self.soak()
+        self.assertEqual(status, 1)
+        self.assertRegex(report, r"\*\*\* sessions of random shapes leave memory behind: \d+ MiB early, \d+ MiB late")
+
+    def test_memory_that_comes_and_goes_is_not(self):
+        self.write("path/nvidia-smi", f'echo x >>"{self.folder}/asked"; echo $((500 + $(wc -l <"{self.folder}/asked") % 3 * 100))')
+        self.write("build/bin/demo/scan.cxi", "")
+        status, out, report = self.soak()
+        self.assertEqual(status, 0, out)
+        self.assertIn("early and late: 500, 500 MiB", report)
+        self.assertIn("2 runs of one job, all with the same pictures", report)
+
     def test_libraries_are_found_in_a_python_environment(self):
         self.write("path/ldconfig", "echo nothing")
         library = self.folder / "site/nvidia/cudnn/lib/libcudnn.so.9"
