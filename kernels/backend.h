@@ -94,6 +94,14 @@ struct AdamTensor {
   Array second_moment;
 };
 
+// The steps of an epoch, which find their own operands: one recording is replayed for each of them,
+// and the host has nothing to say in between. All arrays are on the device.
+struct StepQueue {
+  Array order;   // i32 [frames]: which windows are taken, one step after the other
+  Array rates;   // f64 [steps]: learning rates
+  Array cursor;  // i32 [2]: frames and steps that are done
+};
+
 // How detector counts become the network's input.
 enum class InputQuantity : std::uint8_t { kIntensity, kAmplitude };
 enum class InputScale : std::uint8_t { kNone, kFrameMax, kScanMax };
@@ -304,6 +312,19 @@ class Backend {
                     Array& state) = 0;
   // x *= sqrt(power / sum x^2), unless x is all zeros.
   virtual void keep_power(Array& x, double power) = 0;
+
+  // With `frames` and `steps` from queue.cursor; what is read beyond the queue's end is not
+  // defined. y[i] = the window of `canvas` f32 [rows, columns] or [rows, columns, c] that begins at
+  // corners[order[frames + i]], (row, column) i32 [m, 2]; y [n, h, w] or [n, h, w, c]. All windows
+  // lie within the canvas: frames one below the other are one too.
+  virtual void take_windows(const StepQueue& queue, const Array& canvas, const Array& corners,
+                            Array& y) = 0;
+  // rate f64 [1] = factor * rates[steps].
+  virtual void take_rate(const StepQueue& queue, double factor, Array& rate) = 0;
+  // rows[frames + i] = x[i], both f64, of n and of all the epoch's frames.
+  virtual void put_rows(const StepQueue& queue, const Array& x, Array& rows) = 0;
+  // The step is done, and n frames are.
+  virtual void advance(StepQueue& queue, std::int64_t n) = 0;
 };
 
 // Naive loops in double, without libraries: the oracle of the others. Arrays of f32 or f64.

@@ -20,6 +20,8 @@ double value_at(const Array& a, std::int64_t i) {
       return double{widen(a.data<Bfloat16>()[i])};
     case DType::kF16:
       return double{widen(a.data<Half>()[i])};
+    case DType::kI32:
+      return static_cast<double>(a.data<std::int32_t>()[i]);
     default:
       fail_runtime("cannot compare arrays of ", name_of(a.dtype()));
   }
@@ -296,6 +298,23 @@ class CheckBackend final : public Backend {
   }
   void keep_power(Array& x, double power) override {
     both("keep_power", {x}, [&](Backend& on, Arrays& r) { on.keep_power(r[0], power); });
+  }
+  void take_windows(const StepQueue& queue, const Array& canvas, const Array& corners,
+                    Array& y) override {
+    both("take_windows", {y},
+         [&](Backend& on, Arrays& r) { on.take_windows(queue, canvas, corners, r[0]); });
+  }
+  void take_rate(const StepQueue& queue, double factor, Array& rate) override {
+    both("take_rate", {rate}, [&](Backend& on, Arrays& r) { on.take_rate(queue, factor, r[0]); });
+  }
+  void put_rows(const StepQueue& queue, const Array& x, Array& rows) override {
+    both("put_rows", {rows}, [&](Backend& on, Arrays& r) { on.put_rows(queue, x, r[0]); });
+  }
+  void advance(StepQueue& queue, std::int64_t n) override {
+    both("advance", {queue.cursor}, [&](Backend& on, Arrays& r) {
+      StepQueue moved{queue.order, queue.rates, r[0]};
+      on.advance(moved, n);
+    });
   }
 
  private:

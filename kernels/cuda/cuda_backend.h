@@ -105,6 +105,11 @@ class CudaBackend final : public Backend {
   void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
             Array& state) override;
   void keep_power(Array& x, double power) override;
+  void take_windows(const StepQueue& queue, const Array& canvas, const Array& corners,
+                    Array& y) override;
+  void take_rate(const StepQueue& queue, double factor, Array& rate) override;
+  void put_rows(const StepQueue& queue, const Array& x, Array& rows) override;
+  void advance(StepQueue& queue, std::int64_t n) override;
 
  private:
   using Step = std::function<void(Stream)>;

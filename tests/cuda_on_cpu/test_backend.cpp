@@ -57,7 +57,7 @@ TEST_CASE("the CUDA backend agrees with the reference on every operation it has"
       CHECK(difference(found[i].value, expected[i].value) <= tolerance_of(found[i].sum_length));
     }
   }
-  CHECK(compared == 146);
+  CHECK(compared == 153);
 }
 
 TEST_CASE("a CUDA recording gives the bytes of the first run, sees new inputs, and has its steps") {
