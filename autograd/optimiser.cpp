@@ -35,7 +35,7 @@ void Adam::step(const std::vector<Array>& gradients) {
 void Adam::set_learning_rate(double rate) {
   Array host = Array::host({1}, DType::kF64);
   host.data<double>()[0] = rate;
-  Array to = state_.slice(0, 1);
+  Array to = learning_rate();
   context_.backend().copy(host, to);
 }
 

@@ -20,6 +20,9 @@ class Adam {
   // One step; a gradient may be empty where the loss does not depend on a value, which then stays.
   void step(const std::vector<Array>& gradients);
 
+  // f64 [1] on the device, for recordings that set it themselves.
+  Array learning_rate() const { return state_.slice(0, 1); }
+
   // Host access between steps.
   void set_learning_rate(double rate);
   double steps_done() const;

@@ -37,18 +37,9 @@ void SharedCanvas::renew(Trainer& trainer, const Array& frames,
   object_ = stitcher.object();
 }
 
-Array SharedCanvas::cut(const std::vector<std::int64_t>& indices) const {
-  std::vector<io::Position> positions;
-  positions.reserve(indices.size());
-  for (const std::int64_t i : indices) positions.push_back(positions_[static_cast<std::size_t>(i)]);
-  return empty_.cut(object_, positions);
-}
-
 void SharedCanvas::restore(const Array& object) {
-  const Stitcher stitcher = empty_;
-  if (object.dtype() != DType::kC64 || object.shape() != Shape{empty_.rows(), empty_.columns()}) {
-    fail_input("expected the canvas c64[", stitcher.rows(), ", ", stitcher.columns(), "], found ",
-               describe(object));
+  if (object.dtype() != DType::kC64 || object.shape() != shape()) {
+    fail_input("expected the canvas c64", to_string(shape()), ", found ", describe(object));
   }
   object_ = object;
 }

@@ -21,8 +21,9 @@ class SharedCanvas {
   // The canvas of the patches that the trainer's weights of now predict for those of `frames`
   // f32 [n, h, w] with these indices, one for each position. A few frames at a time are copied.
   void renew(Trainer& trainer, const Array& frames, const std::vector<std::int64_t>& indices);
-  // c64 [k, h, w] under the frames with these indices.
-  Array cut(const std::vector<std::int64_t>& indices) const;
+  // What a trainer's set has of it: where the positions' patches begin, and rows and columns.
+  Array corners() const { return empty_.corners(positions_); }
+  Shape shape() const { return {empty_.rows(), empty_.columns()}; }
 
   const Array& object() const { return object_; }  // c64 [rows, columns]; empty before renew()
   void restore(const Array& object);               // Throws Error (input) for another shape.

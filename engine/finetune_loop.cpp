@@ -18,6 +18,8 @@ constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr double kDiverged = 1e3;  // times the first epoch's loss
 constexpr std::int64_t kFramesAtOnce = 64;
 constexpr const char* kThreads = "threads";
+// Steps that a device may be ahead of who looks at their losses.
+constexpr std::int64_t kMostAhead = 256;
 
 RSums sums_over(Trainer& trainer, const Array& frames, const std::vector<std::int64_t>& indices) {
   Context& context = trainer.context();
@@ -70,6 +72,8 @@ FinetuneLoop::FinetuneLoop(Trainer& trainer, const Array& frames, const FrameSpl
   schedule_.batches_per_epoch = (n + options.batch - 1) / options.batch;
   schedule_.half_cycle_epochs = options.half_cycle_epochs;
   loss_unit_ = loss_unit();
+  trainer_.keep({frames, split.training, canvas != nullptr ? canvas->corners() : Array(),
+                 canvas != nullptr ? canvas->shape() : Shape()});
 }
 
 std::int64_t FinetuneLoop::best_epoch() const { return best_ ? best_->epoch : epoch_; }
@@ -80,7 +84,7 @@ void FinetuneLoop::run() {
   write_log();
   while (epoch_ < epochs() && !patience_is_over()) {
     begin_epoch();
-    while (partial_.batch < schedule_.batches_per_epoch) {
+    while (asked_ < schedule_.batches_per_epoch) {
       if (asked_to_stop()) stop();
       step();
     }
@@ -105,44 +109,55 @@ void FinetuneLoop::begin() {
 void FinetuneLoop::begin_epoch() {
   std::vector<std::int64_t> places(split_.training.size());
   std::iota(places.begin(), places.end(), 0);
-  order_ = options_.shuffle ? shuffled(places, options_.seed, epoch_) : places;
+  const std::vector<std::int64_t> order =
+      options_.shuffle ? shuffled(places, options_.seed, epoch_) : places;
   resumed_ = std::chrono::steady_clock::now();
-  // In the middle of an epoch the canvas came with the checkpoint.
-  if (canvas_ != nullptr && partial_.batch == 0) {
-    canvas_->renew(trainer_, frames_, split_.training);
+  if (canvas_ != nullptr) {
+    // In the middle of an epoch the canvas came with the checkpoint.
+    if (partial_.batch == 0) canvas_->renew(trainer_, frames_, split_.training);
+    trainer_.set_canvas(canvas_->object());
   }
+  std::vector<double> rates;
+  for (std::int64_t batch = 0; batch < schedule_.batches_per_epoch; ++batch) {
+    rates.push_back(schedule_.at(epoch_, batch));
+  }
+  trainer_.begin_epoch(order, rates, partial_.batch);
+  asked_ = partial_.batch;
 }
 
 void FinetuneLoop::step() {
-  step_epoch_ = epoch_ + 1;
-  step_batch_ = partial_.batch + 1;
-  const std::int64_t first = partial_.batch * options_.batch;
-  const std::int64_t n = std::min(options_.batch, static_cast<std::int64_t>(order_.size()) - first);
-  const std::vector<std::int64_t> places(order_.begin() + first, order_.begin() + first + n);
-  std::vector<std::int64_t> indices;
-  indices.reserve(places.size());
-  for (const std::int64_t place : places) {
-    indices.push_back(split_.training[static_cast<std::size_t>(place)]);
-  }
-  TrainingBatch batch;
-  batch.frames = gather(frames_, indices);
-  if (canvas_ != nullptr) batch.canvas = canvas_->cut(places);
-  const bool update_probe = options_.update_probe && epoch_ >= *options_.update_probe;
-  const StepOutcome outcome =
-      trainer_.step(batch, schedule_.at(epoch_, partial_.batch), update_probe);
-  expect_sound(outcome.loss);
-  partial_.loss += outcome.loss * static_cast<double>(n);
-  partial_.frames += static_cast<double>(n);
-  partial_.r_difference += outcome.r_difference;
-  partial_.r_total += outcome.r_total;
-  ++partial_.batch;
-  const auto now = std::chrono::steady_clock::now();
-  partial_.seconds += std::chrono::duration<double>(now - resumed_).count();
-  resumed_ = now;
+  trainer_.next_step(options_.update_probe && epoch_ >= *options_.update_probe);
+  ++asked_;
+  // The CPU has done it by now.
+  const bool on_cpu = trainer_.context().device().kind == DeviceKind::kCpu;
+  if (on_cpu || asked_ - partial_.batch == kMostAhead) collect();
   report(false);
 }
 
+// Looks at what the steps so far have given.
+void FinetuneLoop::collect() {
+  const std::vector<StepOutcome> outcomes = trainer_.outcomes();
+  if (outcomes.empty()) return;
+  for (const StepOutcome& outcome : outcomes) {
+    step_epoch_ = epoch_ + 1;
+    step_batch_ = partial_.batch + 1;
+    expect_sound(outcome.loss);
+    const auto training = static_cast<std::int64_t>(split_.training.size());
+    const auto n =
+        static_cast<double>(std::min(options_.batch, training - partial_.batch * options_.batch));
+    partial_.loss += outcome.loss * n;
+    partial_.frames += n;
+    partial_.r_difference += outcome.r_difference;
+    partial_.r_total += outcome.r_total;
+    ++partial_.batch;
+  }
+  const auto now = std::chrono::steady_clock::now();
+  partial_.seconds += std::chrono::duration<double>(now - resumed_).count();
+  resumed_ = now;
+}
+
 void FinetuneLoop::end_epoch() {
+  collect();
   double validation_r = kNone;
   if (!split_.held_out.empty()) validate(validation_r);
   log_.add({static_cast<double>(epoch_ + 1), partial_.loss / partial_.frames,
@@ -208,7 +223,7 @@ void FinetuneLoop::report(bool epoch_ended) const {
   const std::int64_t batches = schedule_.batches_per_epoch;
   p.epoch = epoch_ended ? epoch_ : epoch_ + 1;
   p.epochs = epochs();
-  p.steps_done = epoch_ * batches + partial_.batch;
+  p.steps_done = epoch_ * batches + (epoch_ended ? 0 : asked_);
   p.steps = epochs() * batches;
   p.epoch_ended = epoch_ended;
   const auto last = [&](const char* column) {
@@ -236,6 +251,7 @@ std::string FinetuneLoop::checkpoint_path() const {
 }
 
 void FinetuneLoop::stop() {
+  collect();
   save(checkpoint_path());
   if (epoch_ == epochs()) {
     fail_runtime("stopped after the last epoch: go on with --resume ", checkpoint_path());

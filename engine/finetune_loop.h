@@ -48,7 +48,7 @@ class FinetuneLoop {
  private:
   // Of the epoch that is being worked on.
   struct Partial {
-    std::int64_t batch = 0;  // done
+    std::int64_t batch = 0;  // done, and looked at
     double loss = 0;         // sum over frames
     double frames = 0;
     double r_difference = 0;
@@ -68,6 +68,7 @@ class FinetuneLoop {
   void restore_best(const io::Checkpoint& checkpoint, const TrainerState& state);
   void begin_epoch();
   void step();
+  void collect();
   void end_epoch();
   void validate(double& r);
   void keep_best_of_now(std::int64_t epoch, double r);
@@ -98,11 +99,11 @@ class FinetuneLoop {
   InferenceR before_;
   std::int64_t epoch_ = 0;  // being worked on
   Partial partial_;
-  std::int64_t step_epoch_ = 0;  // of the step that is done or was done last, from 1
+  std::int64_t asked_ = 0;       // batches of the epoch, of the device
+  std::int64_t step_epoch_ = 0;  // of the step that was looked at last, from 1
   std::int64_t step_batch_ = 0;
   std::optional<Best> best_;
-  double seconds_ = 0;               // of the epochs that ended
-  std::vector<std::int64_t> order_;  // of the epoch's frames, as places in split_.training
+  double seconds_ = 0;  // of the epochs that ended
   std::chrono::steady_clock::time_point resumed_;
   std::string last_good_;  // checkpoint, in words
 };

@@ -304,16 +304,27 @@ Array Stitcher::count() const {
   return out;
 }
 
+Array Stitcher::corners(const std::vector<io::Position>& positions) const {
+  Array out = Array::host({static_cast<std::int64_t>(positions.size()), 2}, DType::kI32);
+  auto* to = out.data<std::int32_t>();
+  for (const io::Position& position : positions) {
+    const io::Position at = place(position, Subpixel::kNone);
+    *to++ = static_cast<std::int32_t>(static_cast<std::int64_t>(at.row) - canvas_.row);
+    *to++ = static_cast<std::int32_t>(static_cast<std::int64_t>(at.column) - canvas_.column);
+  }
+  return out;
+}
+
 Array Stitcher::cut(const Array& object, const std::vector<io::Position>& positions) const {
   if (object.shape() != Shape{rows(), columns()} || object.dtype() != DType::kC64) {
     fail_input("expected an object c64[", rows(), ", ", columns(), "], found ", describe(object));
   }
   const auto n = static_cast<std::int64_t>(positions.size());
+  const Array begins = corners(positions);
   Array out = Array::zeros({n, h_, w_}, DType::kC64);
   for (std::int64_t i = 0; i < n; ++i) {
-    const io::Position at = place(positions[static_cast<std::size_t>(i)], Subpixel::kNone);
-    const std::int64_t row0 = static_cast<std::int64_t>(at.row) - canvas_.row;
-    const std::int64_t column0 = static_cast<std::int64_t>(at.column) - canvas_.column;
+    const std::int64_t row0 = begins.data<std::int32_t>()[2 * i];
+    const std::int64_t column0 = begins.data<std::int32_t>()[2 * i + 1];
     const std::int64_t first = std::clamp<std::int64_t>(-column0, 0, w_);
     const std::int64_t end = std::clamp<std::int64_t>(columns() - column0, first, w_);
     for (std::int64_t r = 0; r < h_; ++r) {

@@ -70,6 +70,9 @@ class Stitcher {
   // Of `object`, as object() gave it: what lies under the patches with their first pixels nearest
   // to `positions`, c64 [n, h, w], 0 beyond the canvas.
   Array cut(const Array& object, const std::vector<io::Position>& positions) const;
+  // Where on the canvas the patches of these positions begin, rounded to whole pixels: (row,
+  // column), i32 [n, 2].
+  Array corners(const std::vector<io::Position>& positions) const;
 
   // Patches so far with values that were not finite.
   std::int64_t patches_with_gaps() const { return patches_with_gaps_; }

@@ -6,6 +6,7 @@
 #include <complex>
 
 #include "autograd/losses.h"
+#include "engine/training_queue.h"
 
 namespace ptynet {
 
@@ -163,16 +164,18 @@ void Trainer::choose_trained() {
   }
 }
 
-void Trainer::record_step(Plan& plan, bool update_probe) {
+void Trainer::record_step(Plan& plan, const PlanKind& kind) {
   const auto work = [&] {
+    if (kind.queued) queue_->take(plan.frames, plan.canvas);
     Tape tape(*context_);
     for (const Parameter& p : trained_) tape.watch(*p.tensor);
-    if (update_probe) tape.watch(probe_);
+    if (kind.update_probe) tape.watch(probe_);
     const Tensor x = input_rule(*context_, plan.frames, {}, rule_);
     const Tensor y = network_->forward(*context_, x, {.training = true, .fixed_weights = false});
     const PatchTensors patch =
         output_heads(*context_, y, architecture_.amplitude, architecture_.phase);
-    if (const DiffractionObjective* objective = diffraction()) {
+    const DiffractionObjective* objective = diffraction();
+    if (objective != nullptr) {
       if (!plan.canvas.empty()) {
         object_error(*context_, patch, plan.canvas, weight_, objective->consistency,
                      plan.object_sums);
@@ -185,25 +188,29 @@ void Trainer::record_step(Plan& plan, bool update_probe) {
     tape.backward();
     std::vector<Array> gradients;
     for (const Parameter& p : trained_) gradients.push_back(p.tensor->gradient());
+    if (kind.queued) queue_->take_rate(1.0, *adam_);
     adam_->step(gradients);
-    if (update_probe) {
+    if (kind.update_probe) {
+      if (kind.queued) queue_->take_rate(objective->probe_rate, *probe_adam_);
       probe_adam_->step({probe_.gradient()});
       context_->backend().keep_power(probe_.value(), probe_power_);
     }
+    if (kind.queued) queue_->leave(plan.intensity_sums, plan.object_sums);
   };
   plan.replay = std::make_unique<PlannedReplay>(*context_, work);
 }
 
-Trainer::Plan& Trainer::plan_of(std::int64_t n, bool update_probe) {
-  const auto found = plans_.find({n, update_probe});
+Trainer::Plan& Trainer::plan_of(const PlanKind& kind) {
+  const auto found = plans_.find(kind);
   if (found != plans_.end()) return *found->second;
   // The probe is updated from some step on: plans of before have had their time.
-  std::erase_if(plans_, [=](const auto& plan) { return plan.first.second != update_probe; });
-  return *plans_.emplace(std::pair{n, update_probe}, make_plan(n, update_probe)).first->second;
+  std::erase_if(plans_, [&](const auto& p) { return p.first.update_probe != kind.update_probe; });
+  return *plans_.emplace(kind, make_plan(kind)).first->second;
 }
 
-std::unique_ptr<Trainer::Plan> Trainer::make_plan(std::int64_t n, bool update_probe) {
+std::unique_ptr<Trainer::Plan> Trainer::make_plan(const PlanKind& kind) {
   auto made = std::make_unique<Plan>();
+  const std::int64_t n = kind.frames;
   const Shape shape{n, options_.height, options_.width};
   made->frames = context_->allocate(shape, DType::kF32);
   if (const DiffractionObjective* objective = diffraction()) {
@@ -217,7 +224,7 @@ std::unique_ptr<Trainer::Plan> Trainer::make_plan(std::int64_t n, bool update_pr
     made->target.amplitude = Tensor(context_->allocate(shape, DType::kF32));
     made->target.phase = Tensor(context_->allocate(shape, DType::kF32));
   }
-  record_step(*made, update_probe);
+  record_step(*made, kind);
   return made;
 }
 
@@ -244,7 +251,7 @@ StepOutcome Trainer::step(const TrainingBatch& batch, double learning_rate, bool
   }
   const DiffractionObjective* objective = diffraction();
   if (update_probe && objective == nullptr) fail_input("known patches say nothing of a probe");
-  Plan& plan = plan_of(n, update_probe);
+  Plan& plan = plan_of({n, update_probe, false});
   load(plan, batch);
   adam_->set_learning_rate(learning_rate);
   if (update_probe) probe_adam_->set_learning_rate(learning_rate * objective->probe_rate);
@@ -252,23 +259,77 @@ StepOutcome Trainer::step(const TrainingBatch& batch, double learning_rate, bool
   return outcome_of(plan);
 }
 
-StepOutcome Trainer::outcome_of(const Plan& plan) const {
+StepOutcome Trainer::outcome_of(const Array& intensity_sums, const Array& object_sums) const {
+  const DiffractionObjective& objective = *diffraction();
   StepOutcome out;
+  out.intensity = sum_of(intensity_sums, 0) / std::max(sum_of(intensity_sums, 1), 1.0);
+  out.r_difference = sum_of(intensity_sums, 2);
+  out.r_total = sum_of(intensity_sums, 3);
+  if (!object_sums.empty()) {
+    out.consistency = sum_of(object_sums, 0) / static_cast<double>(object_sums.shape()[0]);
+  }
+  out.loss = objective.factor * out.intensity + objective.consistency * out.consistency;
+  return out;
+}
+
+StepOutcome Trainer::outcome_of(const Plan& plan) const {
+  if (diffraction() != nullptr) {
+    return outcome_of(to_host(*context_, plan.intensity_sums),
+                      plan.object_sums.empty() ? Array() : to_host(*context_, plan.object_sums));
+  }
   const auto frames = static_cast<double>(plan.frames.shape()[0]);
-  if (const DiffractionObjective* objective = diffraction()) {
-    const Array sums = to_host(*context_, plan.intensity_sums);
-    out.intensity = sum_of(sums, 0) / std::max(sum_of(sums, 1), 1.0);
-    out.r_difference = sum_of(sums, 2);
-    out.r_total = sum_of(sums, 3);
-    if (!plan.canvas.empty()) {
-      out.consistency = sum_of(to_host(*context_, plan.object_sums), 0) / frames;
-    }
-    out.loss = objective->factor * out.intensity + objective->consistency * out.consistency;
-  } else {
-    const Array sums = to_host(*context_, plan.patch_sums);
-    out.amplitude_error = sum_of(sums, 0) / frames;
-    out.phase_error = sum_of(sums, 1) / frames;
-    out.loss = out.amplitude_error + out.phase_error;
+  const Array sums = to_host(*context_, plan.patch_sums);
+  StepOutcome out;
+  out.amplitude_error = sum_of(sums, 0) / frames;
+  out.phase_error = sum_of(sums, 1) / frames;
+  out.loss = out.amplitude_error + out.phase_error;
+  return out;
+}
+
+void Trainer::keep(const TrainingSet& set) {
+  const DiffractionObjective* objective = diffraction();
+  if (objective == nullptr) fail_input("frames are kept for training on diffraction alone");
+  const Shape& s = set.frames.shape();
+  if (s.rank() != 3 || s[1] != options_.height || s[2] != options_.width) {
+    fail_input("training expects frames f32[m, ", options_.height, ", ", options_.width,
+               "], found ", describe(set.frames));
+  }
+  if (set.corners.empty() == (objective->consistency > 0)) {
+    fail_input("a consistency term needs corners on the canvas, and nothing else does");
+  }
+  std::erase_if(plans_, [](const auto& plan) { return plan.first.queued; });
+  queue_ = std::make_unique<TrainingQueue>(*context_, set);
+}
+
+TrainingQueue& Trainer::queue() {
+  if (queue_ == nullptr) fail_input("steps of an epoch need keep() before, which gives the frames");
+  return *queue_;
+}
+
+void Trainer::set_canvas(const Array& object) { queue().set_canvas(object); }
+
+void Trainer::begin_epoch(const std::vector<std::int64_t>& order, const std::vector<double>& rates,
+                          std::int64_t first_batch) {
+  queue().begin_epoch(order, rates, options_.batch, first_batch);
+  next_batch_ = told_batch_ = first_batch;
+}
+
+void Trainer::next_step(bool update_probe) {
+  const std::int64_t n = queue().size_of(next_batch_);
+  if (n < 1) fail_input("the epoch has no step ", next_batch_ + 1);
+  plan_of({n, update_probe, true}).replay->run();
+  ++next_batch_;
+}
+
+std::vector<StepOutcome> Trainer::outcomes() {
+  std::vector<StepOutcome> out;
+  if (told_batch_ == next_batch_) return out;
+  const TrainingQueue::Sums sums = queue_->sums_of(told_batch_, next_batch_);
+  for (std::int64_t first = 0; told_batch_ < next_batch_; ++told_batch_) {
+    const std::int64_t n = queue_->size_of(told_batch_);
+    out.push_back(outcome_of(sums.intensity.slice(first, n),
+                             sums.object.empty() ? Array() : sums.object.slice(first, n)));
+    first += n;
   }
   return out;
 }
@@ -373,7 +434,7 @@ std::int64_t Trainer::trained_values() const {
 }
 
 std::vector<StepTime> Trainer::profile(const TrainingBatch& batch) {
-  Plan& plan = plan_of(options_.batch, false);
+  Plan& plan = plan_of({options_.batch, false, false});
   load(plan, batch);
   return plan.replay->profile();
 }

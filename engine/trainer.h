@@ -5,7 +5,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -14,6 +13,8 @@
 #include "layers/network.h"
 
 namespace ptynet {
+
+class TrainingQueue;
 
 // The predicted diffraction is to match the measured one.
 struct DiffractionObjective {
@@ -48,6 +49,16 @@ struct TrainingBatch {
   Array amplitude;  // host f32 [n, h, w], with PatchObjective
   Array phase;      // rad
   Array canvas;     // host c64 [n, h, w], with a consistency term
+};
+
+// What all the steps of an epoch take their frames from.
+struct TrainingSet {
+  Array frames;                       // host f32 [m, h, w] counts, bad pixels negative
+  std::vector<std::int64_t> indices;  // of the frames that are trained on: their places, in order
+  // With a consistency term: where each place's patch begins on the canvas, (row, column) px, i32
+  // [places, 2], and the canvas's rows and columns.
+  Array corners;
+  Shape canvas;
 };
 
 struct StepOutcome {
@@ -90,6 +101,21 @@ class Trainer {
   // Whether the outcome is finite is for the caller to look at.
   StepOutcome step(const TrainingBatch& batch, double learning_rate, bool update_probe = false);
 
+  // The same steps with the frames on the device, for which the host need not wait; with
+  // DiffractionObjective. First keep(); then for each epoch begin_epoch(), its steps, and, now and
+  // then, outcomes().
+  void keep(const TrainingSet& set);
+  // c64 [rows, columns] on the host, before the first step of a set with corners.
+  void set_canvas(const Array& object);
+  // `order`: places in the set, batch after batch, each once. `rates`: of each step. The epoch
+  // begins with `first_batch`, as when it goes on from a checkpoint.
+  void begin_epoch(const std::vector<std::int64_t>& order, const std::vector<double>& rates,
+                   std::int64_t first_batch = 0);
+  // Asks for the epoch's next step and returns.
+  void next_step(bool update_probe = false);
+  // Of the steps asked for since the last call; waits for them.
+  std::vector<StepOutcome> outcomes();
+
   // Patches as inference gives them with the weights of now: batch norm with running statistics.
   // frames host f32 [n, h, w], any n; amplitude and phase (rad) host f32 [n, h, w], written.
   void predict(const Array& frames, Array& amplitude, Array& phase);
@@ -111,10 +137,18 @@ class Trainer {
 
   void check_objective() const;
   void choose_trained();
-  Plan& plan_of(std::int64_t n, bool update_probe);
-  std::unique_ptr<Plan> make_plan(std::int64_t n, bool update_probe);
-  void record_step(Plan& plan, bool update_probe);
+  struct PlanKind {
+    std::int64_t frames;
+    bool update_probe;
+    bool queued;  // takes its operands from the queue
+    auto operator<=>(const PlanKind&) const = default;
+  };
+  TrainingQueue& queue();  // Throws Error (input) before keep().
+  Plan& plan_of(const PlanKind& kind);
+  std::unique_ptr<Plan> make_plan(const PlanKind& kind);
+  void record_step(Plan& plan, const PlanKind& kind);
   void load(Plan& plan, const TrainingBatch& batch);
+  StepOutcome outcome_of(const Array& intensity_sums, const Array& object_sums) const;
   StepOutcome outcome_of(const Plan& plan) const;
   const DiffractionObjective* diffraction() const {
     return std::get_if<DiffractionObjective>(&options_.objective);
@@ -132,7 +166,10 @@ class Trainer {
   double probe_power_ = 0;  // sum |probe|^2
   std::unique_ptr<Adam> probe_adam_;
   Array weight_;  // of the consistency term or the patches, on the device
-  std::map<std::pair<std::int64_t, bool>, std::unique_ptr<Plan>> plans_;  // by frames, probe update
+  std::map<PlanKind, std::unique_ptr<Plan>> plans_;
+  std::unique_ptr<TrainingQueue> queue_;  // after keep()
+  std::int64_t next_batch_ = 0;           // of the epoch, to be asked for
+  std::int64_t told_batch_ = 0;           // the first that outcomes() has not told of
   std::unique_ptr<Forward> forward_;
 };
 

@@ -340,6 +340,99 @@ TEST_CASE("a consistency term draws patches towards the canvas") {
   CHECK(last.consistency < 0.9 * first.consistency);
 }
 
+namespace {
+
+// Frames, and where each one's patch lies on a canvas.
+struct SmallScan {
+  Array frames = random_array("scan", {6, 32, 32}, 0, 3e3);
+  std::vector<std::int64_t> trained{5, 0, 2, 3, 1};  // frame 4 is held out
+  std::vector<std::int64_t> order{3, 1, 4, 0, 2};    // places in `trained`
+  Array corners = Array::copy_of<std::int32_t>({0, 0, 7, 3, 1, 8, 8, 8, 2, 5}, {5, 2});
+  Array canvas = random_probe(1, 40).reshape({40, 40});
+
+  // The batch of places order[first, first + n).
+  TrainingBatch batch(std::int64_t first, std::int64_t n) const {
+    TrainingBatch out{
+        Array::host({n, 32, 32}, DType::kF32), {}, {}, Array::host({n, 32, 32}, DType::kC64)};
+    for (std::int64_t i = 0; i < n; ++i) {
+      const std::int64_t place = order[static_cast<std::size_t>(first + i)];
+      const std::int64_t frame = trained[static_cast<std::size_t>(place)];
+      std::memcpy(out.frames.slice(i, 1).data(), frames.slice(frame, 1).data(), 4 * 32 * 32);
+      const std::int32_t* corner = corners.data<std::int32_t>() + 2 * place;
+      for (std::int64_t r = 0; r < 32; ++r) {
+        std::copy_n(canvas.data<std::complex<float>>() + (corner[0] + r) * 40 + corner[1], 32,
+                    out.canvas.data<std::complex<float>>() + (i * 32 + r) * 32);
+      }
+    }
+    return out;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("steps that take frames from the device are those on batches given, to the byte") {
+  const Small small;
+  const SmallScan scan;
+  for (const double consistency : {0.0, 2.0}) {
+    TrainerOptions options = options_for(small.probe, 2);
+    DiffractionObjective& objective = std::get<DiffractionObjective>(options.objective);
+    objective.consistency = consistency;
+    objective.probe_rate = 3;
+    const bool has_canvas = consistency > 0;
+    Trainer given(small.architecture, small.state, options);
+    Trainer queued(small.architecture, small.state, options);
+    queued.keep({scan.frames, scan.trained, has_canvas ? scan.corners : Array(),
+                 has_canvas ? Shape{40, 40} : Shape()});
+    if (has_canvas) queued.set_canvas(scan.canvas);
+    const std::vector<double> rates{1e-3, 5e-4, 2e-4};
+    for (const std::int64_t first : {0, 1}) {  // a whole epoch, and one that goes on
+      queued.begin_epoch(scan.order, rates, first);
+      CHECK(queued.outcomes().empty());
+      std::vector<StepOutcome> expected;
+      for (std::int64_t batch = first; batch < 3; ++batch) {
+        const bool update_probe = first == 1;
+        TrainingBatch of_step = scan.batch(2 * batch, batch == 2 ? 1 : 2);
+        if (!has_canvas) of_step.canvas = {};
+        expected.push_back(
+            given.step(of_step, rates[static_cast<std::size_t>(batch)], update_probe));
+        queued.next_step(update_probe);
+      }
+      const std::vector<StepOutcome> found = queued.outcomes();
+      REQUIRE(found.size() == expected.size());
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        CHECK(found[i].loss == expected[i].loss);
+        CHECK(found[i].consistency == expected[i].consistency);
+        CHECK(found[i].r_total == expected[i].r_total);
+      }
+      CHECK_THROWS_WITH(queued.next_step(), Catch::Contains("no step 4"));
+    }
+    CHECK(same_bytes(given.state().weights, queued.state().weights));
+    CHECK(same_bytes(given.state().second_moment, queued.state().second_moment));
+    CHECK(std::memcmp(given.probe().data(), queued.probe().data(), given.probe().bytes()) == 0);
+  }
+}
+
+TEST_CASE("epochs that do not fit their frames are refused") {
+  const Small small;
+  const SmallScan scan;
+  TrainerOptions options = options_for(small.probe, 2);
+  Trainer trainer(small.architecture, small.state, options);
+  CHECK_THROWS_WITH(trainer.next_step(), Catch::Contains("need keep() before"));
+  CHECK_THROWS_WITH(trainer.keep({random_array("f", {5, 32, 16}, 0, 1), {0}, {}, {}}),
+                    Catch::Contains("f32[m, 32, 32]"));
+  CHECK_THROWS_WITH(trainer.keep({scan.frames, {}, {}, {}}), Catch::Contains("at least one"));
+  CHECK_THROWS_WITH(trainer.keep({scan.frames, scan.trained, scan.corners, {40, 40}}),
+                    Catch::Contains("consistency term"));
+  trainer.keep({scan.frames, scan.trained, {}, {}});
+  CHECK_THROWS_WITH(trainer.begin_epoch(scan.order, {1e-3}), Catch::Contains("3 rates"));
+  CHECK_THROWS_WITH(trainer.begin_epoch({0, 1}, {1e-3}), Catch::Contains("5 frames"));
+  CHECK_THROWS_WITH(trainer.set_canvas(scan.canvas), Catch::Contains("found c64[40, 40]"));
+  options.objective = PatchObjective{};
+  Trainer patches(small.architecture, small.state, options);
+  CHECK_THROWS_WITH(patches.keep({scan.frames, scan.trained, {}, {}}),
+                    Catch::Contains("diffraction alone"));
+}
+
 TEST_CASE("predictions follow the weights, for any number of frames") {
   const Small small;
   Trainer trainer(small.architecture, small.state, options_for(small.probe, 3));
