@@ -26,6 +26,7 @@ std::vector<Case> convolution_cases();
 std::vector<Case> fused_cases();
 std::vector<Case> pointwise_cases();
 std::vector<Case> batch_norm_cases();
+std::vector<Case> batch_norm_training_cases();
 std::vector<Case> value_cases();
 std::vector<Case> resize_cases();
 std::vector<Case> input_cases();
