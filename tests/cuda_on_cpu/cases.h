@@ -33,5 +33,6 @@ std::vector<Case> input_cases();
 std::vector<Case> object_cases();
 std::vector<Case> far_field_cases();
 std::vector<Case> stitch_cases();
+std::vector<Case> optimiser_cases();
 
 }  // namespace ptynet::cuda::tests
