@@ -80,12 +80,6 @@ struct ExitWave {
   Array probe;
 };
 
-struct AdamOptions {  // Kingma and Ba 2015, as PyTorch's Adam has them
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
-};
-
 // One trained tensor: all four of one shape and type; value and both moments are updated.
 struct AdamTensor {
   Array value;

@@ -79,6 +79,87 @@ PTYNET_HOST_DEVICE inline Real normalised(Real x, Real mean, Real scale, Real sh
   return (x - mean) * scale + shift;
 }
 
+// Of the values of one channel, over n, h and w.
+struct ChannelMoments {
+  double count;
+  double mean;
+  double spread;  // sum of squared deviations from the mean
+
+  PTYNET_HOST_DEVICE double unbiased_variance() const {
+    return spread / (count > 2.0 ? count - 1.0 : 1.0);
+  }
+};
+
+// What a batch's own moments make of a channel of its batch norm (BatchStatistics of
+// kernels/backend.h).
+template <typename Real>
+struct ChannelNorm {
+  Real mean;
+  Real inverse_std;
+  Real scale;
+  Real shift;
+
+  PTYNET_HOST_DEVICE static ChannelNorm of(const ChannelMoments& batch, Real weight, Real bias,
+                                           double epsilon) {
+    ChannelNorm out;
+    out.mean = static_cast<Real>(batch.mean);
+    out.inverse_std = static_cast<Real>(1.0 / std::sqrt(batch.spread / batch.count + epsilon));
+    out.scale = weight * out.inverse_std;
+    // With what rounding took from the mean.
+    const double lost = static_cast<double>(out.mean) - batch.mean;
+    out.shift =
+        static_cast<Real>(static_cast<double>(bias) + lost * static_cast<double>(out.scale));
+    return out;
+  }
+};
+
+// A running statistic after a batch.
+template <typename Real>
+PTYNET_HOST_DEVICE inline Real followed(Real running, double batch, double momentum) {
+  const double before = static_cast<double>(running);
+  return static_cast<Real>(before + momentum * (batch - before));
+}
+
+// The gradient of a channel of a batch norm, from sums over its values of g, the derivative by what
+// was normalised (before the activation), and of g * (x - mean): the chain rule through mean and
+// variance (Ioffe and Szegedy 2015, section 3), with what all values share taken out.
+template <typename Real>
+struct ChannelGradient {
+  Real offset;
+  Real tilt;
+  Real dw;
+  Real db;
+
+  PTYNET_HOST_DEVICE static ChannelGradient of(double sum, double weighted_sum, Real inverse_std,
+                                               double count) {
+    const double narrow = static_cast<double>(inverse_std);
+    const double share = 1.0 / count;
+    return {static_cast<Real>(sum * share),
+            static_cast<Real>(weighted_sum * narrow * narrow * share),
+            static_cast<Real>(weighted_sum * narrow), static_cast<Real>(sum)};
+  }
+};
+// The derivative by x; `deviation` is x - mean.
+template <typename Real>
+PTYNET_HOST_DEVICE inline Real normalised_gradient(Real g, Real deviation, Real scale, Real offset,
+                                                   Real tilt) {
+  return scale * (g - offset - deviation * tilt);
+}
+
+// What output `o` of bilinear upsampling by `scale` takes of input `i` of `extent`, along one axis,
+// in units of 1 / (2 scale): pixel centres are at half-integers, edges are clamped. Of `i`'s
+// outputs none comes before scale * i - scale / 2, and that and the next 2 scale - 1 are all.
+template <typename Integer>
+PTYNET_HOST_DEVICE inline Integer upsampling_share(Integer o, Integer i, Integer extent,
+                                                   Integer scale) {
+  const Integer whole = 2 * scale;
+  const Integer last = whole * (extent - 1);
+  const Integer place = 2 * o + 1 - scale;
+  const Integer held = place < 0 ? 0 : (place > last ? last : place);
+  const Integer apart = held > whole * i ? held - whole * i : whole * i - held;
+  return apart < whole ? whole - apart : 0;
+}
+
 // How predicted intensities p are held against measured counts m, per pixel:
 // l1: |m - p|; amplitude: |sqrt m - sqrt p|; poisson: p - m log(p + kPoissonFloor).
 enum class IntensityLoss : std::uint8_t { kL1, kAmplitude, kPoisson };
@@ -115,6 +196,12 @@ PTYNET_HOST_DEVICE inline PixelLoss<Real> pixel_loss(IntensityLoss kind, Real pr
   return {};
 }
 
+struct AdamOptions {  // Kingma and Ba 2015, as PyTorch's Adam has them
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double epsilon = 1e-8;
+};
+
 // One value of Adam (kernels/backend.h), with what all values of a step share made ready.
 template <typename Real>
 struct AdamStep {
@@ -124,6 +211,17 @@ struct AdamStep {
   Real epsilon;
   Real rate;          // learning rate / (1 - beta1^step)
   Real second_scale;  // 1 / sqrt(1 - beta2^step)
+
+  // Of the step numbered `number`, from 1. The bias corrections in double: 1 - 0.999^step has few
+  // digits left in float.
+  PTYNET_HOST_DEVICE static AdamStep of(const AdamOptions& o, double learning_rate, double number) {
+    return {static_cast<Real>(1.0 - o.beta1),
+            static_cast<Real>(o.beta2),
+            static_cast<Real>(1.0 - o.beta2),
+            static_cast<Real>(o.epsilon),
+            static_cast<Real>(learning_rate / (1.0 - std::pow(o.beta1, number))),
+            static_cast<Real>(1.0 / std::sqrt(1.0 - std::pow(o.beta2, number)))};
+  }
 
   PTYNET_HOST_DEVICE void update(Real gradient, Real& value, Real& first, Real& second) const {
     first += first_share * (gradient - first);

@@ -93,21 +93,14 @@ struct BatchChannels {
   float* shift;
   double epsilon, momentum;
 
-  // From the moments of all pixels.
-  void finish(std::int64_t i, double batch_mean, double spread, std::int64_t pixels) const {
-    const auto count = static_cast<double>(pixels);
-    const double unbiased = spread / std::max(count - 1.0, 1.0);
-    mean[i] = static_cast<float>(batch_mean);
-    inverse_std[i] = static_cast<float>(1.0 / std::sqrt(spread / count + epsilon));
-    scale[i] = weight[i] * inverse_std[i];
-    // With what rounding took from the mean.
-    shift[i] =
-        static_cast<float>(double{bias[i]} + (double{mean[i]} - batch_mean) * double{scale[i]});
-    const auto follow = [&](float& running, double batch) {
-      running = static_cast<float>(double{running} + momentum * (batch - double{running}));
-    };
-    follow(running_mean[i], batch_mean);
-    follow(running_var[i], unbiased);
+  void finish(std::int64_t i, const ChannelMoments& moments) const {
+    const auto norm = ChannelNorm<float>::of(moments, weight[i], bias[i], epsilon);
+    mean[i] = norm.mean;
+    inverse_std[i] = norm.inverse_std;
+    scale[i] = norm.scale;
+    shift[i] = norm.shift;
+    running_mean[i] = followed(running_mean[i], moments.mean, momentum);
+    running_var[i] = followed(running_var[i], moments.unbiased_variance(), momentum);
   }
 };
 
@@ -155,7 +148,7 @@ struct BatchTraining {
       merge_moments(total, pixels.first(part), partial.part(part),
                     pixels.first(part + 1) - pixels.first(part), i, i + 1);
     }
-    channels.finish(i, total.mean[i], total.spread[i], pixels.count);
+    channels.finish(i, {static_cast<double>(pixels.count), total.mean[i], total.spread[i]});
   }
 };
 

@@ -12,8 +12,7 @@ namespace ptynet::cpu {
 namespace {
 
 // The gradient of a batch norm and its activation. What dy is before the activation, g = dy *
-// slope, is computed for the sums and once more for dx = scale * (g - offset - (x - mean) * tilt),
-// and never stored.
+// slope, is computed for the sums and once more for dx, and never stored.
 struct BatchGradient {
   Pixels pixels;
   Partial partial;
@@ -87,12 +86,12 @@ struct BatchGradient {
       plain += partial.part(part).mean[i];
       weighted += partial.part(part).spread[i];
     }
-    const double narrow = double{inverse_std[i]};
-    const double share = 1.0 / static_cast<double>(pixels.count);
-    offset[i] = static_cast<float>(plain * share);
-    tilt[i] = static_cast<float>(weighted * narrow * narrow * share);
-    if (db != nullptr) db[i] = static_cast<float>(plain);
-    if (dw != nullptr) dw[i] = static_cast<float>(weighted * narrow);
+    const auto found = ChannelGradient<float>::of(plain, weighted, inverse_std[i],
+                                                  static_cast<double>(pixels.count));
+    offset[i] = found.offset;
+    tilt[i] = found.tilt;
+    if (db != nullptr) db[i] = found.db;
+    if (dw != nullptr) dw[i] = found.dw;
   }
 
   template <typename Kind>
@@ -108,7 +107,7 @@ struct BatchGradient {
     for (std::int64_t i = 0; i < pixels.c; ++i) {
       const float y = activate(normalised(values[i], by.mean[i], by.scale[i], by.shift[i]), a);
       const float g = upstream[i] * activation_slope(y, a);
-      to[i] = by.scale[i] * (g - b[i] - (values[i] - by.mean[i]) * k[i]);
+      to[i] = normalised_gradient(g, values[i] - by.mean[i], by.scale[i], b[i], k[i]);
     }
   }
 };

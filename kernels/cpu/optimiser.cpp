@@ -43,25 +43,13 @@ std::vector<AdamRun> runs_of(const std::vector<AdamTensor>& tensors) {
   return runs;
 }
 
-// The bias corrections in double: 1 - 0.999^step has few digits left in float.
-AdamStep<float> step_of(const AdamOptions& o, double rate, double steps) {
-  AdamStep<float> step{};
-  step.first_share = static_cast<float>(1.0 - o.beta1);
-  step.second_keep = static_cast<float>(o.beta2);
-  step.second_share = static_cast<float>(1.0 - o.beta2);
-  step.epsilon = static_cast<float>(o.epsilon);
-  step.rate = static_cast<float>(rate / (1.0 - std::pow(o.beta1, steps)));
-  step.second_scale = static_cast<float>(1.0 / std::sqrt(1.0 - std::pow(o.beta2, steps)));
-  return step;
-}
-
 }  // namespace
 
 void CpuBackend::adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
                       Array& state) {
   submit("adam", state, [options, runs = runs_of(tensors), of_step = state.data<double>()] {
     of_step[1] += 1.0;
-    const AdamStep<float> step = step_of(options, of_step[0], of_step[1]);
+    const auto step = AdamStep<float>::of(options, of_step[0], of_step[1]);
     const auto count = static_cast<std::int64_t>(runs.size());
     // Runs are of unequal length, and each value is a matter of its own.
 #pragma omp parallel for schedule(dynamic)

@@ -1,7 +1,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "kernels/cpu/cpu_backend.h"
@@ -104,11 +103,9 @@ struct UpsampledAxis {
       for (std::int64_t tap = 0; tap < taps(); ++tap) {
         const std::int64_t output = first(i) + tap;
         if (output < 0 || output >= extent * scale) continue;
-        const double place = (static_cast<double>(output) + 0.5) / static_cast<double>(scale) - 0.5;
-        const double held = std::clamp(place, 0.0, static_cast<double>(extent - 1));
-        const double share = 1.0 - std::abs(held - static_cast<double>(i));
+        const std::int64_t share = upsampling_share(output, i, extent, scale);
         shares[static_cast<std::size_t>(i * taps() + tap)] =
-            static_cast<float>(std::max(share, 0.0));
+            static_cast<float>(share) / static_cast<float>(2 * scale);
       }
     }
   }

@@ -1,4 +1,4 @@
-// The activation of several values at once: what kind it is, is asked once.
+// The activation of several values at once, and its slope: what kind it is, is asked once.
 #pragma once
 
 #include "kernels/cuda/device.h"
@@ -13,6 +13,20 @@ PTYNET_DEVICE void activate_all(Vector<float, N>& v, const Activation& a) {
   } else if (a.kind != ActivationKind::kNone) {
     PTYNET_UNROLL
     for (int i = 0; i < N; ++i) v[i] = activate(v[i], a);
+  }
+}
+
+// dy before the activation that gave y.
+template <int N>
+PTYNET_DEVICE void slope_all(Vector<float, N>& dy, const Vector<float, N>& y, const Activation& a) {
+  if (a.kind == ActivationKind::kLeakyRelu) {
+    PTYNET_UNROLL
+    for (int i = 0; i < N; ++i) {
+      dy[i] *= activation_slope(y[i], {ActivationKind::kLeakyRelu, a.alpha, 0});
+    }
+  } else if (a.kind != ActivationKind::kNone) {
+    PTYNET_UNROLL
+    for (int i = 0; i < N; ++i) dy[i] *= activation_slope(y[i], a);
   }
 }
 

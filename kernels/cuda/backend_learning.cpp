@@ -1,5 +1,11 @@
-// Training on CUDA: not written yet. Each operation says so where it is asked for.
+// Training on CUDA, but for the gradients beside their forward operations. An operation that is not
+// written yet says so where it is asked for.
+#include <cstring>
+
+#include "kernels/cuda/batch_norm_training.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/optimiser.h"
+#include "kernels/cuda/pointwise.h"
 
 namespace ptynet::cuda {
 
@@ -9,16 +15,94 @@ namespace {
   fail_runtime(operation, " is not there on CUDA yet: train and fine-tune with --device cpu");
 }
 
+BatchShape batch_shape(const Array& x) {
+  const std::int64_t channels = x.shape()[3];
+  return {x.elements() / channels, static_cast<int>(channels)};
+}
+
+float* data_or_null(Array& array) { return array.empty() ? nullptr : array.data<float>(); }
+const float* data_or_null(const Array& array) {
+  return array.empty() ? nullptr : array.data<float>();
+}
+
 }  // namespace
 
-void CudaBackend::batch_norm_training(const Array&, BatchNormParameters&, BatchStatistics&,
-                                      Array&) {
-  fail_learning("batch_norm_training");
+void CudaBackend::batch_norm_training(const Array& x, BatchNormParameters& p,
+                                      BatchStatistics& batch, Array& y) {
+  const BatchShape shape = batch_shape(x);
+  Array sums = scratch({batch_norm_scratch(shape)}, DType::kF64);
+  const BatchTraining training{.weight = p.weight.data<float>(),
+                               .bias = p.bias.data<float>(),
+                               .running_mean = p.running_mean.data<float>(),
+                               .running_var = p.running_var.data<float>(),
+                               .batch = {batch.mean.data<float>(), batch.inverse_std.data<float>(),
+                                         batch.scale.data<float>(), batch.shift.data<float>()},
+                               .epsilon = double{p.epsilon},
+                               .momentum = double{p.momentum},
+                               .activation = p.activation};
+  updates({p.running_mean, p.running_var});
+  submit(
+      "batch_norm_training", y,
+      [shape, training, from = x.data<float>(), memory = sums.data<double>(), to = y.data<float>()](
+          Stream stream) { cuda::batch_norm_training(shape, from, training, memory, to, stream); });
 }
-void CudaBackend::batch_norm_gradient(const Array&, const BatchStatistics&, const Activation&,
-                                      const Array&, OperandGradients&) {
-  fail_learning("batch_norm_gradient");
+
+void CudaBackend::batch_norm_gradient(const Array& x, const BatchStatistics& batch,
+                                      const Activation& a, const Array& dy, OperandGradients& d) {
+  const BatchShape shape = batch_shape(x);
+  Array sums = scratch({batch_norm_scratch(shape)}, DType::kF64);
+  Array terms = scratch({2, shape.channels}, DType::kF32);
+  const BatchNormResult result{x.data<float>(),
+                               dy.data<float>(),
+                               {batch.mean.data<float>(), batch.inverse_std.data<float>(),
+                                batch.scale.data<float>(), batch.shift.data<float>()},
+                               a};
+  const BatchNormDerivatives wanted{data_or_null(d.x), data_or_null(d.w), data_or_null(d.b),
+                                    terms.data<float>()};
+  submit("batch_norm_gradient", dy,
+         [shape, result, wanted, memory = sums.data<double>()](Stream stream) {
+           cuda::batch_norm_gradient(shape, result, memory, wanted, stream);
+         });
 }
+
+void CudaBackend::output_heads_gradient(const Array& d_amplitude, const Array& d_phase,
+                                        const OutputHead& amplitude_head,
+                                        const OutputHead& phase_head, Array& dx) {
+  const BatchShape shape = batch_shape(dx);
+  submit("output_heads_gradient", dx,
+         [amplitude = HeadGradient{data_or_null(d_amplitude), amplitude_head},
+          phase = HeadGradient{data_or_null(d_phase), phase_head}, shape,
+          to = dx.data<float>()](Stream stream) {
+           cuda::output_heads_gradient(amplitude, phase, shape.pixels, shape.channels, to, stream);
+         });
+}
+
+void CudaBackend::adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
+                       Array& state) {
+  const std::vector<AdamChunk> chunks = adam_chunks(tensors);
+  const auto bytes = static_cast<std::int64_t>(chunks.size() * sizeof(AdamChunk));
+  Array host = Array::host({bytes}, DType::kU8);
+  if (bytes > 0) std::memcpy(host.data(), chunks.data(), host.bytes());
+  const Array table = on_device(host);
+  Array rates = scratch({2}, DType::kF32);
+  for (const AdamTensor& t : tensors) updates({t.value, t.first_moment, t.second_moment});
+  updates({state});
+  submit("adam", state,
+         [options, of_step = state.data<double>(),
+          all = AdamTable{static_cast<const AdamChunk*>(table.data()),
+                          static_cast<int>(chunks.size()), rates.data<float>()}](Stream stream) {
+           cuda::adam(options, all, of_step, stream);
+         });
+}
+
+void CudaBackend::keep_power(Array& x, double power) {
+  Array parts = scratch({kPowerParts}, DType::kF64);
+  updates({x});
+  submit("keep_power", x,
+         [values = x.data<float>(), count = x.elements(), power, memory = parts.data<double>()](
+             Stream stream) { cuda::keep_power(values, count, power, memory, stream); });
+}
+
 void CudaBackend::conv2d_gradient(const Array&, const Array&, const OutputGradient&,
                                   const ConvOptions&, OperandGradients&) {
   fail_learning("conv2d_gradient");
@@ -29,19 +113,6 @@ void CudaBackend::conv_transpose2d_gradient(const Array&, const Array&, const Ou
 }
 void CudaBackend::activation_gradient(const OutputGradient&, const Activation&, Array&) {
   fail_learning("activation_gradient");
-}
-void CudaBackend::max_pool2d_gradient(const Array&, std::int64_t, const Array&, Array&) {
-  fail_learning("max_pool2d_gradient");
-}
-void CudaBackend::upsample_bilinear2d_gradient(const Array&, std::int64_t, Array&) {
-  fail_learning("upsample_bilinear2d_gradient");
-}
-void CudaBackend::slice_channels(const Array&, std::int64_t, Array&) {
-  fail_learning("slice_channels");
-}
-void CudaBackend::output_heads_gradient(const Array&, const Array&, const OutputHead&,
-                                        const OutputHead&, Array&) {
-  fail_learning("output_heads_gradient");
 }
 void CudaBackend::diffract(const ExitWave&, Array&, Array&) { fail_learning("diffract"); }
 void CudaBackend::diffract_gradient(const ExitWave&, Array&, const Array&, ExitWave&) {
@@ -59,9 +130,5 @@ void CudaBackend::object_error(const ExitWave&, const Array&, const Array&, doub
                                ExitWave&) {
   fail_learning("object_error");
 }
-void CudaBackend::adam(const AdamOptions&, const std::vector<AdamTensor>&, Array&) {
-  fail_learning("adam");
-}
-void CudaBackend::keep_power(Array&, double) { fail_learning("keep_power"); }
 
 }  // namespace ptynet::cuda

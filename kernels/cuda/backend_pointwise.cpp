@@ -1,4 +1,4 @@
-// The CUDA backend's operations on values and pixels one by one.
+// The CUDA backend's operations on values and pixels one by one, and gradients of theirs.
 #include "kernels/cuda/batch_norm.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/pointwise.h"
@@ -52,10 +52,27 @@ void CudaBackend::concat_channels(std::span<const Array> parts, Array& y) {
              Stream stream) { cuda::concat_channels(precision, all, pixels, to, stream); });
 }
 
+void CudaBackend::slice_channels(const Array& x, std::int64_t first, Array& y) {
+  const ChannelSlice slice{x.data(), static_cast<int>(x.shape()[3]), static_cast<int>(first),
+                           static_cast<int>(y.shape()[3])};
+  submit("slice_channels", y,
+         [precision = precision_of(x), slice, pixels = y.elements() / y.shape()[3], to = y.data()](
+             Stream stream) { cuda::slice_channels(precision, slice, pixels, to, stream); });
+}
+
 void CudaBackend::max_pool2d(const Array& x, std::int64_t kernel, Array& y) {
   submit("max_pool2d", y,
          [shape = resize_shape(x, kernel), precision = precision_of(x), from = x.data(),
           to = y.data()](Stream stream) { cuda::max_pool2d(shape, precision, from, to, stream); });
+}
+
+void CudaBackend::max_pool2d_gradient(const Array& x, std::int64_t kernel, const Array& dy,
+                                      Array& dx) {
+  submit("max_pool2d_gradient", dx,
+         [shape = resize_shape(x, kernel), precision = precision_of(x),
+          arrays = PoolGradient{x.data(), dy.data(), dx.data()}](Stream stream) {
+           cuda::max_pool2d_gradient(shape, precision, arrays, stream);
+         });
 }
 
 void CudaBackend::upsample_bilinear2d(const Array& x, std::int64_t scale, Array& y) {
@@ -63,6 +80,14 @@ void CudaBackend::upsample_bilinear2d(const Array& x, std::int64_t scale, Array&
       "upsample_bilinear2d", y,
       [shape = resize_shape(x, scale), precision = precision_of(x), from = x.data(), to = y.data()](
           Stream stream) { cuda::upsample_bilinear2d(shape, precision, from, to, stream); });
+}
+
+void CudaBackend::upsample_bilinear2d_gradient(const Array& dy, std::int64_t scale, Array& dx) {
+  submit("upsample_bilinear2d_gradient", dx,
+         [shape = resize_shape(dx, scale), precision = precision_of(dy), from = dy.data(),
+          to = dx.data()](Stream stream) {
+           cuda::upsample_bilinear2d_gradient(shape, precision, from, to, stream);
+         });
 }
 
 }  // namespace ptynet::cuda

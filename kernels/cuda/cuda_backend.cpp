@@ -133,6 +133,22 @@ Array CudaBackend::scratch(const Shape& shape, DType type) {
   return memory;
 }
 
+void CudaBackend::updates(std::initializer_list<Array> arrays) {
+  if (!recording()) return;
+  for (const Array& array : arrays) recording_->updates(array);
+}
+
+// From the pool also where an arena is planned: other steps must not write there.
+Array CudaBackend::on_device(const Array& host) {
+  const DeviceScope scope(index_);
+  Array memory = pool_.allocate(host.shape(), host.dtype());
+  if (rehearsing_) return memory;
+  copy_bytes(memory.data(), host.data(), host.bytes(), stream_.get());
+  stream_.synchronize();
+  if (recording()) recording_->keep(memory);
+  return memory;
+}
+
 std::unique_ptr<Replay> CudaBackend::record(const std::function<void()>& work) {
   if (recording()) fail_runtime("a recording cannot be made within another");
   const DeviceScope scope(index_);

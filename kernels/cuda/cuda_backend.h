@@ -2,6 +2,7 @@
 // cuBLASLt's convolutions beside them, and cuFFT.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -76,7 +77,8 @@ class CudaBackend final : public Backend {
   void stitch(const Array& object, const Array& weight, const Array& corners, std::int64_t border,
               const CanvasSums& canvas) override;
 
-  // Not there yet: Error (runtime) that names the operation (backend_learning.cpp).
+  // Of these, some are not there yet: Error (runtime) that names the operation
+  // (backend_learning.cpp).
   void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
                            Array& y) override;
   void batch_norm_gradient(const Array& x, const BatchStatistics& batch, const Activation& a,
@@ -121,6 +123,10 @@ class CudaBackend final : public Backend {
   // Scratch memory for a step; a recording that is not planned by an arena keeps it alive.
   Array scratch(const Shape& shape, DType type);
   bool recording() const { return recording_ != nullptr; }
+  // The step that is submitted next updates them in place.
+  void updates(std::initializer_list<Array> arrays);
+  // A table for kernels to read, which lives as long as the recording under way.
+  Array on_device(const Array& host);
 
   // A convolution and its arrays. `task` says what the arrays mean.
   struct Convolution {

@@ -24,8 +24,9 @@ void CudaReplay::add(std::string name, std::function<void(Stream)> step) {
 void CudaReplay::capture() {
   const DeviceScope scope(device_);
   const Stream stream = stream_.get();
-  for (const Work& work : work_) work.step(stream);
-  stream_.synchronize();
+  leaving_updated([&] {
+    for (const Work& work : work_) work.step(stream);
+  });
   const bool branches =
       std::any_of(work_.begin(), work_.end(), [](const Work& work) { return work.aside; });
   graph_ = Graph::capture(stream, [&] {
@@ -33,6 +34,20 @@ void CudaReplay::capture() {
     for (const Work& work : work_) work.step(work.aside ? side_.get() : stream);
     if (branches) let_wait(stream, Mark(side_.get()));
   });
+}
+
+// Saved to the host: a device may have no room for trained values twice.
+void CudaReplay::leaving_updated(const std::function<void()>& work) {
+  std::vector<Array> saved;
+  for (const Array& memory : updated_) {
+    saved.push_back(Array::host(memory.shape(), memory.dtype()));
+    copy_bytes(saved.back().data(), memory.data(), memory.bytes(), stream_.get());
+  }
+  work();
+  for (std::size_t i = 0; i < saved.size(); ++i) {
+    copy_bytes(updated_[i].data(), saved[i].data(), saved[i].bytes(), stream_.get());
+  }
+  stream_.synchronize();
 }
 
 void CudaReplay::run() {
@@ -43,9 +58,11 @@ void CudaReplay::run() {
 std::vector<double> CudaReplay::time_steps() {
   const DeviceScope scope(device_);
   std::vector<double> seconds;
-  for (const Work& work : work_) {
-    seconds.push_back(Graph::time(stream_.get(), [&] { work.step(stream_.get()); }));
-  }
+  leaving_updated([&] {
+    for (const Work& work : work_) {
+      seconds.push_back(Graph::time(stream_.get(), [&] { work.step(stream_.get()); }));
+    }
+  });
   return seconds;
 }
 

@@ -29,6 +29,8 @@ class CudaReplay final : public Replay {
   // While it is true, steps are added to a branch of their own.
   bool& aside() { return aside_; }
   void keep(const Array& memory) { kept_.push_back(memory); }
+  // A step updates it in place: steps that are run to warm up or to be timed leave it as it was.
+  void updates(const Array& memory) { updated_.push_back(memory); }
   // Runs the steps once, so that kernels and libraries are loaded, and then records them: what
   // loads for the first time may allocate, which a graph must not.
   void capture();
@@ -39,6 +41,8 @@ class CudaReplay final : public Replay {
     bool aside;
   };
 
+  void leaving_updated(const std::function<void()>& work);
+
   int device_;
   OwnStream stream_;
   OwnStream side_;
@@ -46,6 +50,7 @@ class CudaReplay final : public Replay {
   std::vector<std::string> names_;
   std::vector<Work> work_;
   std::vector<Array> kept_;
+  std::vector<Array> updated_;
   Graph graph_;
 };
 

@@ -128,6 +128,78 @@ void join_all(std::span<const ChannelPart> parts, std::size_t element_bytes, std
   }
 }
 
+// In words, as Joined.
+template <typename Word>
+struct Cut {
+  const Word* x;  // the first pixel's first word that is wanted
+  int stride;     // words between pixels of x
+  int words;      // of a pixel of y
+  Word* y;
+  std::int64_t count;  // words to move
+};
+
+template <typename Word>
+PTYNET_KERNEL(kThreads)
+slice_kernel(Cut<Word> work) {
+  const std::int64_t i = static_cast<std::int64_t>(block().x) * kThreads + thread();
+  if (i >= work.count) return;
+  const auto pixel = static_cast<std::uint32_t>(i) / static_cast<std::uint32_t>(work.words);
+  const std::int64_t word = i - std::int64_t{pixel} * work.words;
+  store(work.y + i, load_readonly(work.x + std::int64_t{pixel} * work.stride + word));
+}
+
+// Calls body with a value of the largest word that `fits` a number of bytes.
+template <typename Fits, typename Body>
+void with_word(const Fits& fits, const Body& body) {
+  if (fits(16)) return body(Vector<std::uint32_t, 4>{});
+  if (fits(8)) return body(Vector<std::uint32_t, 2>{});
+  if (fits(4)) return body(std::uint32_t{});
+  body(std::uint16_t{});
+}
+
+std::size_t bytes_of(Precision precision, int elements) {
+  std::size_t bytes = 0;
+  with_element(precision, [&](auto type) { bytes = sizeof(type); });
+  return bytes * static_cast<std::size_t>(elements);
+}
+
+// A head that takes nothing reads no channel.
+struct Heads {
+  HeadGradient amplitude;
+  HeadGradient phase;
+  std::uint32_t channels;
+  float* dx;
+  std::int64_t count;
+
+  // N elements of dx.
+  template <int N>
+  PTYNET_DEVICE void run(std::int64_t first) const {
+    Vector<float, N> out;
+    PTYNET_UNROLL
+    for (int i = 0; i < N; ++i) {
+      const auto at = static_cast<std::uint32_t>(first) + static_cast<std::uint32_t>(i);
+      const std::uint32_t pixel = at / channels;
+      const int channel = static_cast<int>(at - pixel * channels);
+      out[i] = part(amplitude, pixel, channel) + part(phase, pixel, channel);
+    }
+    store_floats(dx + first, out);
+  }
+
+ private:
+  PTYNET_DEVICE static float part(const HeadGradient& from, std::uint32_t pixel, int channel) {
+    return from.head.channel == channel ? load_readonly(from.dy + pixel) * from.head.scale : 0.0F;
+  }
+};
+
+template <int N>
+PTYNET_KERNEL(kThreads)
+heads_gradient_kernel(Heads work) {
+  std::int64_t i = (static_cast<std::int64_t>(block().x) * kThreads + thread()) * N;
+  if (i + N <= work.count) return work.run<N>(i);
+  PTYNET_NO_UNROLL
+  for (; i < work.count; ++i) work.run<1>(i);
+}
+
 }  // namespace
 
 void activation(Precision precision, const void* x, const Activation& a, void* y,
@@ -142,22 +214,54 @@ void add(Precision precision, const Addends& addends, const Activation& a, void*
 
 void concat_channels(Precision precision, std::span<const ChannelPart> parts, std::int64_t pixels,
                      void* y, Stream stream) {
-  std::size_t element_bytes = 0;
-  with_element(precision, [&](auto type) { element_bytes = sizeof(type); });
+  const std::size_t element_bytes = bytes_of(precision, 1);
   const auto fits = [&](std::size_t bytes) {
     return are_aligned(bytes, static_cast<char*>(y)) &&
            std::all_of(parts.begin(), parts.end(), [&](const ChannelPart& part) {
-             return static_cast<std::size_t>(part.channels) * element_bytes % bytes == 0 &&
+             return bytes_of(precision, part.channels) % bytes == 0 &&
                     are_aligned(bytes, static_cast<const char*>(part.data));
            });
   };
-  const auto join_as = [&]<typename Word>(Word) {
-    join_all<Word>(parts, element_bytes, pixels, y, stream);
+  with_word(fits,
+            [&]<typename Word>(Word) { join_all<Word>(parts, element_bytes, pixels, y, stream); });
+}
+
+void slice_channels(Precision precision, const ChannelSlice& slice, std::int64_t pixels, void* y,
+                    Stream stream) {
+  constexpr const char* kName = "slice_channels";
+  const std::size_t stride = bytes_of(precision, slice.channels);
+  const std::size_t wanted = bytes_of(precision, slice.count);
+  const char* x = static_cast<const char*>(slice.x) + bytes_of(precision, slice.first);
+  const auto fits = [&](std::size_t bytes) {
+    return stride % bytes == 0 && wanted % bytes == 0 &&
+           are_aligned(bytes, x, static_cast<const char*>(y));
   };
-  if (fits(16)) return join_as(Vector<std::uint32_t, 4>{});
-  if (fits(8)) return join_as(Vector<std::uint32_t, 2>{});
-  if (fits(4)) return join_as(std::uint32_t{});
-  join_as(std::uint16_t{});
+  with_word(fits, [&]<typename Word>(Word) {
+    Cut<Word> work{};
+    work.x = reinterpret_cast<const Word*>(x);
+    work.stride = static_cast<int>(stride / sizeof(Word));
+    work.words = static_cast<int>(wanted / sizeof(Word));
+    work.y = static_cast<Word*>(y);
+    work.count = pixels * work.words;
+    launch(kName, slice_kernel<Word>,
+           LaunchShape{{blocks_for(kName, work.count, kThreads)}, kThreads}, stream, work);
+  });
+}
+
+void output_heads_gradient(const HeadGradient& amplitude, const HeadGradient& phase,
+                           std::int64_t pixels, int channels, float* dx, Stream stream) {
+  constexpr const char* kName = "output_heads_gradient";
+  constexpr int kVector = kPerAccess<float>;
+  Heads work{amplitude, phase, static_cast<std::uint32_t>(channels), dx, pixels * channels};
+  for (HeadGradient* from : {&work.amplitude, &work.phase}) {
+    if (from->dy == nullptr) from->head.channel = -1;
+  }
+  const bool aligned = are_aligned(16, dx);
+  // Counted in elements, so that a number of them is no larger than kernels take it to be.
+  const int single = blocks_for(kName, work.count, kThreads);
+  const int blocks = aligned ? (single + kVector - 1) / kVector : single;
+  launch(kName, aligned ? heads_gradient_kernel<kVector> : heads_gradient_kernel<1>,
+         LaunchShape{{blocks}, kThreads}, stream, work);
 }
 
 }  // namespace ptynet::cuda

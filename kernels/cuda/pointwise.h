@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/backend.h"
 #include "kernels/cuda/stream.h"
-#include "kernels/math.h"
 
 namespace ptynet::cuda {
 
@@ -31,5 +31,24 @@ struct ChannelPart {
 // counts are multiples of 2, 4 or 8, as many elements move at once. Up to 2^31 accesses.
 void concat_channels(Precision precision, std::span<const ChannelPart> parts, std::int64_t pixels,
                      void* y, Stream stream);
+
+struct ChannelSlice {
+  const void* x;  // [pixels, channels]
+  int channels;
+  int first;
+  int count;
+};
+// y [pixels, count]: channels [first, first + count) of x. As many elements at once as above.
+void slice_channels(Precision precision, const ChannelSlice& slice, std::int64_t pixels, void* y,
+                    Stream stream);
+
+struct HeadGradient {
+  const float* dy;  // [pixels], or null where nothing depends on it
+  OutputHead head;
+};
+// Of output_heads(): dx f32 [pixels, channels], of up to 2^31 elements; 0 in channels that no head
+// reads.
+void output_heads_gradient(const HeadGradient& amplitude, const HeadGradient& phase,
+                           std::int64_t pixels, int channels, float* dx, Stream stream);
 
 }  // namespace ptynet::cuda

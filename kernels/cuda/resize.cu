@@ -32,11 +32,17 @@ struct Resize {
   ResizeShape s;
   int rows, columns;  // that threads are dealt out over, per image
   int items;          // one per thread
-  const Element* x;
-  Element* y;
+  const Element* x;   // null where it is not read
+  const Element* dy;  // null but for gradients
+  Element* out;       // y or dx
 
-  PTYNET_DEVICE const Element* input(const Place& at, int row, int column) const {
-    return x + ((std::int64_t{at.n} * s.h + row) * s.w + column) * s.c + at.channel;
+  // An element of x or dx.
+  PTYNET_DEVICE std::int64_t place(const Place& at, int row, int column) const {
+    return element(at, s.h, s.w, row, column);
+  }
+  // An element of an array of such extents per image.
+  PTYNET_DEVICE std::int64_t element(const Place& at, int h, int w, int row, int column) const {
+    return ((std::int64_t{at.n} * h + row) * w + column) * s.c + at.channel;
   }
 };
 
@@ -56,13 +62,12 @@ max_pool_kernel(Resize<Element> work) {
     PTYNET_NO_UNROLL
     for (int v = 0; v < factor; ++v) {
       const Vector<float, N> in =
-          load_floats<N>(work.input(at, at.row * factor + u, at.column * factor + v));
+          load_floats<N>(work.x + work.place(at, at.row * factor + u, at.column * factor + v));
       PTYNET_UNROLL
       for (int i = 0; i < N; ++i) largest[i] = std::fmax(largest[i], in[i]);
     }
   }
-  const std::int64_t pixel = (std::int64_t{at.n} * work.rows + at.row) * work.columns + at.column;
-  store_floats(work.y + pixel * work.s.c + at.channel, largest);
+  store_floats(work.out + work.element(at, work.rows, work.columns, at.row, at.column), largest);
 }
 
 template <int N>
@@ -93,6 +98,63 @@ struct Cell {
   }
 };
 
+// Where each of N channels has its first largest value within the window, in row order.
+template <int N, typename Element>
+PTYNET_DEVICE Vector<int, N> first_largest(const Resize<Element>& work, const Place& at) {
+  const int factor = work.s.factor;
+  Vector<int, N> found{};
+  Vector<float, N> largest{};
+  PTYNET_NO_UNROLL
+  for (int u = 0; u < factor; ++u) {
+    PTYNET_NO_UNROLL
+    for (int v = 0; v < factor; ++v) {
+      const Vector<float, N> in =
+          load_floats<N>(work.x + work.place(at, at.row * factor + u, at.column * factor + v));
+      const int tap = u * factor + v;
+      PTYNET_UNROLL
+      for (int i = 0; i < N; ++i) {
+        const bool larger = tap == 0 || in[i] > largest[i];
+        largest[i] = larger ? in[i] : largest[i];
+        found[i] = larger ? tap : found[i];
+      }
+    }
+  }
+  return found;
+}
+
+// A thread: N channels of a window of dx, or of what the edges leave of one.
+template <typename Element, int N>
+PTYNET_KERNEL(kThreads)
+max_pool_gradient_kernel(Resize<Element> work) {
+  const int item = block().x * kThreads + thread();
+  if (item >= work.items) return;
+  const Place at = place_of<N>(item, work.rows, work.columns, work.s.c);
+  const ResizeShape& s = work.s;
+  const int windows_down = s.h / s.factor;
+  const int windows_across = s.w / s.factor;
+  Vector<float, N> slope{};
+  Vector<int, N> chosen{};
+  if (at.row < windows_down && at.column < windows_across) {
+    slope =
+        load_floats<N>(work.dy + work.element(at, windows_down, windows_across, at.row, at.column));
+    chosen = first_largest<N>(work, at);
+  }
+  PTYNET_NO_UNROLL
+  for (int u = 0; u < s.factor; ++u) {
+    const int row = at.row * s.factor + u;
+    if (row >= s.h) return;
+    PTYNET_NO_UNROLL
+    for (int v = 0; v < s.factor; ++v) {
+      const int column = at.column * s.factor + v;
+      if (column >= s.w) break;
+      Vector<float, N> out;
+      PTYNET_UNROLL
+      for (int i = 0; i < N; ++i) out[i] = chosen[i] == u * s.factor + v ? slope[i] : 0.0F;
+      store_floats(work.out + work.place(at, row, column), out);
+    }
+  }
+}
+
 // A thread: N channels of all pixels of y between four of x, which it reads once.
 template <typename Element, int N>
 PTYNET_KERNEL(kThreads)
@@ -103,10 +165,10 @@ upsample_kernel(Resize<Element> work) {
   const ResizeShape& s = work.s;
   const Cell down(at.row, s.h, s.factor);
   const Cell across(at.column, s.w, s.factor);
-  const auto upper_left = load_floats<N>(work.input(at, down.before, across.before));
-  const auto upper_right = load_floats<N>(work.input(at, down.before, across.after));
-  const auto lower_left = load_floats<N>(work.input(at, down.after, across.before));
-  const auto lower_right = load_floats<N>(work.input(at, down.after, across.after));
+  const auto upper_left = load_floats<N>(work.x + work.place(at, down.before, across.before));
+  const auto upper_right = load_floats<N>(work.x + work.place(at, down.before, across.after));
+  const auto lower_left = load_floats<N>(work.x + work.place(at, down.after, across.before));
+  const auto lower_right = load_floats<N>(work.x + work.place(at, down.after, across.after));
   PTYNET_NO_UNROLL
   for (int u = 0; u < s.factor; ++u) {
     const auto left = between(upper_left, lower_left, down.share(u));
@@ -117,11 +179,45 @@ upsample_kernel(Resize<Element> work) {
     for (int v = 0; v < s.factor; ++v) {
       const int column = across.first + v;
       if (column < 0 || column >= s.w * s.factor) continue;
-      const std::int64_t pixel =
-          (std::int64_t{at.n} * s.h * s.factor + row) * s.w * s.factor + column;
-      store_floats(work.y + pixel * s.c + at.channel, between(left, right, across.share(v)));
+      store_floats(work.out + work.element(at, s.h * s.factor, s.w * s.factor, row, column),
+                   between(left, right, across.share(v)));
     }
   }
+}
+
+// A thread: N channels of a pixel of dx. Shares are counted in whole units until the end.
+template <typename Element, int N>
+PTYNET_KERNEL(kThreads)
+upsample_gradient_kernel(Resize<Element> work) {
+  const int item = block().x * kThreads + thread();
+  if (item >= work.items) return;
+  const Place at = place_of<N>(item, work.rows, work.columns, work.s.c);
+  const ResizeShape& s = work.s;
+  const int taps = 2 * s.factor;
+  Vector<float, N> sum{};
+  PTYNET_NO_UNROLL
+  for (int u = 0; u < taps; ++u) {
+    const int row = at.row * s.factor - s.factor / 2 + u;
+    if (row < 0 || row >= s.h * s.factor) continue;
+    Vector<float, N> line{};
+    PTYNET_NO_UNROLL
+    for (int v = 0; v < taps; ++v) {
+      const int column = at.column * s.factor - s.factor / 2 + v;
+      if (column < 0 || column >= s.w * s.factor) continue;
+      const auto share = static_cast<float>(upsampling_share(column, at.column, s.w, s.factor));
+      const Vector<float, N> dy =
+          load_floats<N>(work.dy + work.element(at, s.h * s.factor, s.w * s.factor, row, column));
+      PTYNET_UNROLL
+      for (int i = 0; i < N; ++i) line[i] += share * dy[i];
+    }
+    const auto share = static_cast<float>(upsampling_share(row, at.row, s.h, s.factor));
+    PTYNET_UNROLL
+    for (int i = 0; i < N; ++i) sum[i] += share * line[i];
+  }
+  const float unit = 1.0F / static_cast<float>(taps * taps);
+  PTYNET_UNROLL
+  for (int i = 0; i < N; ++i) sum[i] *= unit;
+  store_floats(work.out + work.place(at, at.row, at.column), sum);
 }
 
 // The kernel for whole vectors of channels, and the one for single channels.
@@ -136,7 +232,7 @@ template <typename Element>
 void launch_resize(const char* name, Resize<Element> work, const Kernels<Element>& kernels,
                    Stream stream) {
   constexpr int kVector = kPerAccess<Element>;
-  const bool wide = work.s.c % kVector == 0 && are_aligned(16, work.x, work.y);
+  const bool wide = work.s.c % kVector == 0 && are_aligned(16, work.x, work.dy, work.out);
   const std::int64_t vectors = wide ? work.s.c / kVector : work.s.c;
   const std::int64_t items = std::int64_t{work.s.n} * work.rows * work.columns * vectors;
   const int blocks = blocks_for(name, items, kThreads);
@@ -151,9 +247,24 @@ void max_pool2d(const ResizeShape& s, Precision precision, const void* x, void* 
     using Element = decltype(type);
     launch_resize<Element>(
         "max_pool2d",
-        {s, s.h / s.factor, s.w / s.factor, 0, static_cast<const Element*>(x),
+        {s, s.h / s.factor, s.w / s.factor, 0, static_cast<const Element*>(x), nullptr,
          static_cast<Element*>(y)},
         {max_pool_kernel<Element, kPerAccess<Element>>, max_pool_kernel<Element, 1>}, stream);
+  });
+}
+
+void max_pool2d_gradient(const ResizeShape& s, Precision precision, const PoolGradient& arrays,
+                         Stream stream) {
+  with_element(precision, [&](auto type) {
+    using Element = decltype(type);
+    const auto windows = [&](int extent) { return (extent + s.factor - 1) / s.factor; };
+    launch_resize<Element>(
+        "max_pool2d_gradient",
+        {s, windows(s.h), windows(s.w), 0, static_cast<const Element*>(arrays.x),
+         static_cast<const Element*>(arrays.dy), static_cast<Element*>(arrays.dx)},
+        {max_pool_gradient_kernel<Element, kPerAccess<Element>>,
+         max_pool_gradient_kernel<Element, 1>},
+        stream);
   });
 }
 
@@ -163,8 +274,21 @@ void upsample_bilinear2d(const ResizeShape& s, Precision precision, const void* 
     using Element = decltype(type);
     launch_resize<Element>(
         "upsample_bilinear2d",
-        {s, s.h + 1, s.w + 1, 0, static_cast<const Element*>(x), static_cast<Element*>(y)},
+        {s, s.h + 1, s.w + 1, 0, static_cast<const Element*>(x), nullptr, static_cast<Element*>(y)},
         {upsample_kernel<Element, kPerAccess<Element>>, upsample_kernel<Element, 1>}, stream);
+  });
+}
+
+void upsample_bilinear2d_gradient(const ResizeShape& s, Precision precision, const void* dy,
+                                  void* dx, Stream stream) {
+  with_element(precision, [&](auto type) {
+    using Element = decltype(type);
+    launch_resize<Element>(
+        "upsample_bilinear2d_gradient",
+        {s, s.h, s.w, 0, nullptr, static_cast<const Element*>(dy), static_cast<Element*>(dx)},
+        {upsample_gradient_kernel<Element, kPerAccess<Element>>,
+         upsample_gradient_kernel<Element, 1>},
+        stream);
   });
 }
 

@@ -1,6 +1,7 @@
-// Max-pooling and bilinear upsampling, as kernels/backend.h defines them, limited by reading x and
-// writing y. Arrays are of the precision's type (f32 for fp32 and tf32), on the device. Channels
-// move 16 bytes at once where their count and the arrays' addresses allow, else one by one.
+// Max-pooling and bilinear upsampling, as kernels/backend.h defines them, and their gradients,
+// limited by reading what they take and writing what they give, each once. Arrays are of the
+// precision's type (f32 for fp32 and tf32), on the device. Channels move 16 bytes at once where
+// their count and the arrays' addresses allow, else one by one.
 #pragma once
 
 #include "kernels/cuda/stream.h"
@@ -20,5 +21,20 @@ void max_pool2d(const ResizeShape& shape, Precision precision, const void* x, vo
 // y [n, h * factor, w * factor, c], pixel centres at half-integers, edges clamped.
 void upsample_bilinear2d(const ResizeShape& shape, Precision precision, const void* x, void* y,
                          Stream stream);
+
+// Of max_pool2d(): dx [n, h, w, c] has dy [n, h / factor, w / factor, c] at the first largest value
+// of each window of x, in row order, and 0 elsewhere.
+struct PoolGradient {
+  const void* x;
+  const void* dy;
+  void* dx;
+};
+void max_pool2d_gradient(const ResizeShape& shape, Precision precision, const PoolGradient& arrays,
+                         Stream stream);
+
+// Of upsample_bilinear2d(): dx [n, h, w, c] gathers from dy [n, h * factor, w * factor, c], in a
+// fixed order.
+void upsample_bilinear2d_gradient(const ResizeShape& shape, Precision precision, const void* dy,
+                                  void* dx, Stream stream);
 
 }  // namespace ptynet::cuda

@@ -26,11 +26,13 @@ std::vector<Case> convolution_cases();
 std::vector<Case> fused_cases();
 std::vector<Case> pointwise_cases();
 std::vector<Case> batch_norm_cases();
+std::vector<Case> batch_norm_training_cases();
 std::vector<Case> value_cases();
 std::vector<Case> resize_cases();
 std::vector<Case> input_cases();
 std::vector<Case> object_cases();
 std::vector<Case> far_field_cases();
 std::vector<Case> stitch_cases();
+std::vector<Case> optimiser_cases();
 
 }  // namespace ptynet::cuda::tests

@@ -112,6 +112,115 @@ void add_concat(const Concat& v, std::vector<Case>& cases) {
                    [v] { return run_concat(v); }});
 }
 
+struct Slice {
+  Precision precision;
+  std::int64_t pixels;
+  int channels;
+  int first;
+  int count;
+  bool x_aligned = true;
+  bool y_aligned = true;
+};
+
+Outcome run_slice(const Slice& v) {
+  const std::size_t size = element_bytes(v.precision);
+  const std::vector<float> values =
+      rounded(random_values("slice", v.pixels * v.channels, -1, 1), v.precision);
+  const Placed x = placed(values, v.precision, v.x_aligned ? 0 : size);
+  Array expected = Array::host({1, 1, v.pixels, v.count}, DType::kF64);
+  make_reference_backend()->slice_channels(Array::copy_of(values, {1, 1, v.pixels, v.channels}),
+                                           v.first, expected);
+  const auto elements = static_cast<std::size_t>(expected.elements());
+  const Placed y = unwritten(elements * size, v.y_aligned ? 0 : size);
+  slice_channels(v.precision, {x.data(), v.channels, v.first, v.count}, v.pixels, y.data(),
+                 nullptr);
+  return compare(doubles(expected), floats_of(y, v.precision), {0, 0});
+}
+
+void add_slice(const Slice& v, std::vector<Case>& cases) {
+  cases.push_back({"slice_channels", std::string(name_of(v.precision)),
+                   text(v.pixels, " px ", v.count, " from ", v.first, " of ", v.channels,
+                        v.x_aligned ? "" : " from unaligned", v.y_aligned ? "" : " to unaligned"),
+                   [v] { return run_slice(v); }});
+}
+
+struct HeadsVariant {
+  std::int64_t pixels;
+  int channels;
+  int amplitude;  // the channel, or -1
+  int phase;
+  bool with_amplitude = true;  // whether something depends on it
+  bool with_phase = true;
+  bool aligned = true;
+};
+
+Outcome run_heads(const HeadsVariant& v) {
+  const OutputHead amplitude{v.amplitude, 0.7F, 0.1F};
+  const OutputHead phase{v.phase, 3.1F, -0.2F};
+  const auto upstream = [&](const char* name, bool depends) {
+    return depends ? random_values(name, v.pixels, -1, 1) : std::vector<float>();
+  };
+  const std::vector<float> d_amplitude = upstream("d amplitude", v.with_amplitude);
+  const std::vector<float> d_phase = upstream("d phase", v.with_phase);
+  const auto array = [&](const std::vector<float>& values) {
+    return values.empty() ? Array() : Array::copy_of(values, {1, 1, v.pixels});
+  };
+  Array expected = Array::host({1, 1, v.pixels, v.channels}, DType::kF64);
+  make_reference_backend()->output_heads_gradient(array(d_amplitude), array(d_phase), amplitude,
+                                                  phase, expected);
+  const Placed amplitude_memory = placed(d_amplitude, sizeof(float));
+  const Placed phase_memory = placed(d_phase);
+  const Placed dx = unwritten(static_cast<std::size_t>(expected.elements()) * sizeof(float),
+                              v.aligned ? 0 : sizeof(float));
+  const auto data = [](const Placed& memory, bool depends) {
+    return depends ? static_cast<const float*>(memory.data()) : nullptr;
+  };
+  output_heads_gradient({data(amplitude_memory, v.with_amplitude), amplitude},
+                        {data(phase_memory, v.with_phase), phase}, v.pixels, v.channels,
+                        static_cast<float*>(dx.data()), nullptr);
+  // Two products of up to 3.1, and where one channel is read twice their sum.
+  return compare(doubles(expected), floats_of(dx, Precision::kF32), {8 * 0x1p-24, 0x1p-23});
+}
+
+void add_heads(const HeadsVariant& v, std::vector<Case>& cases) {
+  cases.push_back({"output_heads_gradient", "fp32",
+                   text(v.pixels, " px ", v.channels, " heads ", v.amplitude, " ", v.phase,
+                        v.with_amplitude ? "" : " no amplitude", v.with_phase ? "" : " no phase",
+                        v.aligned ? "" : " unaligned"),
+                   [v] { return run_heads(v); }});
+}
+
+// Channels, the first that is wanted, how many.
+constexpr int kSlices[][3] = {{64, 32, 32}, {64, 8, 24}, {20, 4, 16}, {16, 2, 6},  {3, 1, 2},
+                              {3, 2, 1},    {2, 0, 1},   {1, 0, 1},   {65, 64, 1}, {12, 0, 8}};
+
+void add_slices(Precision precision, std::vector<Case>& cases) {
+  for (const std::int64_t pixels : {1, 9, 5 * 7 * 11}) {
+    for (const auto& [channels, first, count] : kSlices) {
+      add_slice({precision, pixels, channels, first, count}, cases);
+    }
+  }
+  add_slice({precision, 45, 64, 32, 32, false, true}, cases);
+  add_slice({precision, 45, 64, 32, 32, true, false}, cases);
+}
+
+void add_all_heads(std::vector<Case>& cases) {
+  for (const std::int64_t pixels : {1, 11, 5 * 9 * 13}) {
+    add_heads({pixels, 2, 0, 1}, cases);
+    add_heads({pixels, 2, 1, 0, true, true, false}, cases);
+    add_heads({pixels, 1, 0, -1}, cases);
+    add_heads({pixels, 1, -1, 0}, cases);
+    add_heads({pixels, 3, 2, 0}, cases);
+    add_heads({pixels, 3, 1, 1}, cases);
+    add_heads({pixels, 16, 15, 3}, cases);
+    for (const int channels : {2, 20}) {
+      add_heads({pixels, channels, 0, 1, false, true}, cases);
+      add_heads({pixels, channels, 0, 1, true, false}, cases);
+      add_heads({pixels, channels, 0, 1, false, false}, cases);
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Case> pointwise_cases() {
@@ -132,7 +241,9 @@ std::vector<Case> pointwise_cases() {
       add_concat({precision, 5 * 7 * 11, channels, channels.front() != 64}, cases);
     }
     add_concat({precision, 1, {40, 24}, true}, cases);
+    add_slices(precision, cases);
   }
+  add_all_heads(cases);
   return cases;
 }
 

@@ -1,6 +1,7 @@
 // The CUDA backend on the CPU's twin: every operation, recordings, choices, and what it refuses.
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 
 #include "kernels/cuda/cuda_backend.h"
 #include "tests/catch.h"
@@ -30,8 +31,22 @@ class Setting {
   const char* name_;
 };
 
-bool is_unwritten(const Error& error) {
-  return std::string(error.what()).find("is not there on CUDA yet") != std::string::npos;
+// Operations that say that they are not there yet.
+constexpr std::string_view kUnwritten[] = {
+    "activation_gradient",
+    "conv2d_gradient",
+    "conv_transpose2d_gradient",
+    "diffract",
+    "diffract_gradient",
+    "intensity_loss",
+    "object_error",
+    "patch_error",
+};
+
+// A case's name begins with its operation.
+bool is_unwritten(const OperationCase& c) {
+  const std::string_view operation = std::string_view(c.name).substr(0, c.name.find(' '));
+  return std::find(std::begin(kUnwritten), std::end(kUnwritten), operation) != std::end(kUnwritten);
 }
 
 }  // namespace
@@ -42,14 +57,12 @@ TEST_CASE("the CUDA backend agrees with the reference on every operation it has"
   int compared = 0;
   for (const OperationCase& c : operation_cases()) {
     INFO(c.name);
-    std::vector<Output> found;
-    try {
-      found = c.run(*cuda);
-    } catch (const Error& error) {
-      CHECK(is_unwritten(error));
+    if (is_unwritten(c)) {
+      CHECK_THROWS_WITH(c.run(*cuda), Catch::Contains("is not there on CUDA yet"));
       continue;
     }
     ++compared;
+    const std::vector<Output> found = c.run(*cuda);
     const std::vector<Output> expected = c.run(*reference);
     for (std::size_t i = 0; i < found.size(); ++i) {
       INFO("output " << i << " " << describe(found[i].value) << ", sums of "
@@ -57,7 +70,60 @@ TEST_CASE("the CUDA backend agrees with the reference on every operation it has"
       CHECK(difference(found[i].value, expected[i].value) <= tolerance_of(found[i].sum_length));
     }
   }
-  CHECK(compared == 153);
+  CHECK(compared > 0);
+}
+
+TEST_CASE("what operations update in place moves only when a recording runs") {
+  const auto cuda = cuda::make_backend(on_cuda());
+  const auto reference = make_reference_backend();
+  const Array x = random_array("x", {2, 3, 4, 5});
+  BatchNormParameters p{random_array("w", {5}), random_array("b", {5}), random_array("m", {5}),
+                        random_array("v", {5}, 0.1, 2)};
+  BatchStatistics batch = room_for_batch(5);
+  Array y = Array::host(x.shape(), DType::kF32);
+  // More than one chunk.
+  const AdamTensor t{random_array("value", {3000}), random_array("gradient", {3000}),
+                     random_array("first", {3000}), random_array("second", {3000}, 0, 1)};
+  Array state = Array::copy_of<double>({1e-3, 4}, {2});
+  Array probe = random_array("probe", {7});
+  const Array updated[] = {p.running_mean,  p.running_var, t.value, t.first_moment,
+                           t.second_moment, state,         probe};
+  std::vector<Array> before;
+  for (const Array& a : updated) before.push_back(a.clone());
+  const auto work = [&](Backend& on) {
+    on.batch_norm_training(x, p, batch, y);
+    on.adam({}, {t}, state);
+    on.keep_power(probe, 3);
+  };
+  const auto is_as_before = [&] {
+    for (std::size_t i = 0; i < before.size(); ++i) CHECK(difference(updated[i], before[i]) == 0);
+  };
+  cuda->rehearse([&] { work(*cuda); });
+  is_as_before();
+  const auto replay = cuda->record([&] { work(*cuda); });
+  is_as_before();
+  CHECK(replay->time_steps().size() == 3);
+  is_as_before();
+  CHECK(replay->steps() ==
+        std::vector<std::string>{"batch_norm_training [2, 3, 4, 5]", "adam [2]", "keep_power [7]"});
+  // Who asks for memory now does not get what the recording needs.
+  std::vector<Array> others;
+  for (std::int64_t bytes = 8; bytes <= 4096; bytes *= 2) {
+    others.push_back(cuda->allocator().allocate({bytes}, DType::kU8));
+    cuda->zero(others.back());
+  }
+  for (int i = 0; i < 2; ++i) replay->run();
+  std::vector<Array> found;
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    found.push_back(updated[i].clone());
+    Array back = updated[i];
+    std::memcpy(back.data(), before[i].data(), back.bytes());
+  }
+  for (int i = 0; i < 2; ++i) work(*reference);
+  for (std::size_t i = 0; i < before.size(); ++i) {
+    CHECK(difference(updated[i], before[i]) > 0);
+    CHECK(difference(found[i], updated[i]) <= tolerance_of(x.elements()));
+  }
 }
 
 TEST_CASE("a CUDA recording gives the bytes of the first run, sees new inputs, and has its steps") {

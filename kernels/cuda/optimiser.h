@@ -1,0 +1,38 @@
+// The end of a training step, as kernels/backend.h defines it. Arrays are f32 on the device; where
+// they are aligned to 16 bytes, four values move at once.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/stream.h"
+
+namespace ptynet::cuda {
+
+// What one block of Adam updates: some of a tensor's values.
+struct AdamChunk {
+  float* value;
+  const float* gradient;
+  float* first_moment;
+  float* second_moment;
+  std::int64_t count;
+};
+// Of all tensors, made once; the kernel reads them from the device.
+std::vector<AdamChunk> adam_chunks(const std::vector<AdamTensor>& tensors);
+
+struct AdamTable {
+  const AdamChunk* chunks;  // on the device
+  int count;
+  float* rates;  // scratch [2]
+};
+// All chunks in one launch, after one of a single thread, which counts the step in `state` [2]
+// (learning rate, steps done) and writes what depends on its number to table.rates.
+void adam(const AdamOptions& options, const AdamTable& table, double* state, Stream stream);
+
+// x *= sqrt(power / sum x^2), unless x is all zeros. The sum is in double and in an order that
+// count and alignment decide. parts: scratch [kPowerParts].
+inline constexpr int kPowerParts = 256;
+void keep_power(float* x, std::int64_t count, double power, double* parts, Stream stream);
+
+}  // namespace ptynet::cuda
