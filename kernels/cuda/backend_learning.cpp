@@ -43,22 +43,6 @@ void CudaBackend::output_heads_gradient(const Array&, const Array&, const Output
                                         const OutputHead&, Array&) {
   fail_learning("output_heads_gradient");
 }
-void CudaBackend::diffract(const ExitWave&, Array&, Array&) { fail_learning("diffract"); }
-void CudaBackend::diffract_gradient(const ExitWave&, Array&, const Array&, ExitWave&) {
-  fail_learning("diffract_gradient");
-}
-void CudaBackend::intensity_loss(IntensityLoss, const Array&, const Array&, double, Array&,
-                                 Array&) {
-  fail_learning("intensity_loss");
-}
-void CudaBackend::patch_error(const ExitWave&, const ExitWave&, const Array&, double, Array&,
-                              ExitWave&) {
-  fail_learning("patch_error");
-}
-void CudaBackend::object_error(const ExitWave&, const Array&, const Array&, double, Array&,
-                               ExitWave&) {
-  fail_learning("object_error");
-}
 void CudaBackend::adam(const AdamOptions&, const std::vector<AdamTensor>&, Array&) {
   fail_learning("adam");
 }

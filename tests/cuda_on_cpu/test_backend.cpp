@@ -30,8 +30,24 @@ class Setting {
   const char* name_;
 };
 
-bool is_unwritten(const Error& error) {
-  return std::string(error.what()).find("is not there on CUDA yet") != std::string::npos;
+// Training that is not on CUDA yet: what the names of its cases begin with.
+constexpr const char* kUnwritten[] = {
+    "activation_gradient",
+    "adam",
+    "batch_norm_gradient",
+    "batch_norm_training",
+    "conv2d_gradient",
+    "conv_transpose2d_gradient",
+    "keep_power",
+    "max_pool2d_gradient",
+    "output_heads_gradient",
+    "slice_channels",
+    "upsample_bilinear2d_gradient",
+};
+
+bool is_unwritten(const std::string& name) {
+  return std::any_of(std::begin(kUnwritten), std::end(kUnwritten),
+                     [&](const char* operation) { return name.rfind(operation, 0) == 0; });
 }
 
 }  // namespace
@@ -39,17 +55,13 @@ bool is_unwritten(const Error& error) {
 TEST_CASE("the CUDA backend agrees with the reference on every operation it has") {
   const auto cuda = cuda::make_backend(on_cuda());
   const auto reference = make_reference_backend();
-  int compared = 0;
   for (const OperationCase& c : operation_cases()) {
     INFO(c.name);
-    std::vector<Output> found;
-    try {
-      found = c.run(*cuda);
-    } catch (const Error& error) {
-      CHECK(is_unwritten(error));
+    if (is_unwritten(c.name)) {
+      CHECK_THROWS_WITH(c.run(*cuda), Catch::Contains("is not there on CUDA yet"));
       continue;
     }
-    ++compared;
+    const std::vector<Output> found = c.run(*cuda);
     const std::vector<Output> expected = c.run(*reference);
     for (std::size_t i = 0; i < found.size(); ++i) {
       INFO("output " << i << " " << describe(found[i].value) << ", sums of "
@@ -57,7 +69,6 @@ TEST_CASE("the CUDA backend agrees with the reference on every operation it has"
       CHECK(difference(found[i].value, expected[i].value) <= tolerance_of(found[i].sum_length));
     }
   }
-  CHECK(compared == 146);
 }
 
 TEST_CASE("a CUDA recording gives the bytes of the first run, sees new inputs, and has its steps") {
