@@ -103,17 +103,12 @@ struct IntensityPixels {
     Vector<float, N> slopes;
     PTYNET_UNROLL
     for (int i = 0; i < N; ++i) {
-      const bool good = is_count(data[i]);
-      const float measured = good ? data[i] : 0.0F;
-      const float predicted = good ? model[i] : 0.0F;  // 0 and 0: no loss, no R
-      const PixelLoss<float> loss = pixel_loss(of.kind, predicted, measured);
-      const float root = std::sqrt(measured);
-      const float held = predicted < 0 ? 0.0F : predicted;  // NaN stays
-      sums[0] += double{loss.value};
-      sums[1] += good ? 1 : 0;
-      sums[2] += double{std::abs(root - std::sqrt(held))};
-      sums[3] += double{root};
-      slopes[i] = good ? loss.slope * scale : 0.0F;
+      const JudgedPixel<float> pixel = judge_pixel(of.kind, model[i], data[i]);
+      sums[0] += double{pixel.loss.value};
+      sums[1] += pixel.good ? 1 : 0;
+      sums[2] += double{pixel.root_difference};
+      sums[3] += double{pixel.root};
+      slopes[i] = pixel.good ? pixel.loss.slope * scale : 0.0F;
     }
     if (writes()) store_floats(of.d_predicted + at, slopes);
   }
