@@ -287,6 +287,27 @@ PTYNET_HOST_DEVICE constexpr bool is_count(T v) {
   }
 }
 
+// What a pixel gives Backend::intensity_loss(). A bad one gives nothing; its slope is not to be
+// used.
+template <typename Real>
+struct JudgedPixel {
+  bool good;
+  PixelLoss<Real> loss;
+  Real root_difference;  // |sqrt m - sqrt p|
+  Real root;             // sqrt m
+};
+
+template <typename Real>
+PTYNET_HOST_DEVICE inline JudgedPixel<Real> judge_pixel(IntensityLoss kind, Real predicted,
+                                                        Real measured) {
+  const bool good = is_count(measured);
+  const Real m = good ? measured : Real{0};
+  const Real p = good ? predicted : Real{0};  // 0 and 0: no loss, no difference
+  const Real root = std::sqrt(m);
+  const Real held = p < 0 ? Real{0} : p;  // NaN stays
+  return {good, pixel_loss(kind, p, m), std::abs(root - std::sqrt(held)), root};
+}
+
 // Stitching adds in whole units of 2^-39, so that the order of arrival does not matter. Values are
 // held to +-64 (objects are near 1, weights at most 1): 2^45 units each, so 2^18 terms may meet on
 // one pixel (docs/numerics.md).

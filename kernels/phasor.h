@@ -38,4 +38,15 @@ PTYNET_HOST_DEVICE inline UnitPhasor unit_phasor(float angle) {
   return {signed_by(turned ? odd : even, quarter + 1), signed_by(turned ? even : odd, quarter)};
 }
 
+struct PolarSlopes {
+  float amplitude;
+  float phase;
+};
+
+// Of what has the slopes (re, im) by the parts of amplitude * exp(i phase); u = exp(i phase).
+PTYNET_HOST_DEVICE inline PolarSlopes polar_slopes(float amplitude, const UnitPhasor& u, float re,
+                                                   float im) {
+  return {u.cosine * re + u.sine * im, amplitude * (u.cosine * im - u.sine * re)};
+}
+
 }  // namespace ptynet

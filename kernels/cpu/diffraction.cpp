@@ -125,21 +125,19 @@ struct Diffraction {
 
   void split_object_gradient(std::int64_t frame, const float* phasors, const float* d_object,
                              float* d_amplitude, float* d_phase) const {
+    const auto slopes = [=, a = amplitude + frame * pixels()](std::int64_t p) {
+      return polar_slopes(a[p], {phasors[2 * p], phasors[2 * p + 1]}, d_object[2 * p],
+                          d_object[2 * p + 1]);
+    };
     if (d_amplitude != nullptr) {
       float* out = d_amplitude + frame * pixels();
 #pragma omp simd
-      for (std::int64_t p = 0; p < pixels(); ++p) {
-        out[p] = phasors[2 * p] * d_object[2 * p] + phasors[2 * p + 1] * d_object[2 * p + 1];
-      }
+      for (std::int64_t p = 0; p < pixels(); ++p) out[p] = slopes(p).amplitude;
     }
     if (d_phase != nullptr) {
-      const float* a = amplitude + frame * pixels();
       float* out = d_phase + frame * pixels();
 #pragma omp simd
-      for (std::int64_t p = 0; p < pixels(); ++p) {
-        out[p] =
-            a[p] * (phasors[2 * p] * d_object[2 * p + 1] - phasors[2 * p + 1] * d_object[2 * p]);
-      }
+      for (std::int64_t p = 0; p < pixels(); ++p) out[p] = slopes(p).phase;
     }
   }
 

@@ -48,16 +48,11 @@ void judge_frame(const Frame& frame, float scale, double* sums, float* d_predict
   double total = 0;
 #pragma omp simd reduction(+ : loss, difference, total)
   for (std::int64_t i = 0; i < frame.pixels; ++i) {
-    const bool good = is_count(data[i]);
-    const float measured = good ? data[i] : 0.0F;
-    const float predicted = good ? model[i] : 0.0F;  // 0 and 0: no loss, no R
-    const PixelLoss<float> pixel = pixel_loss(Kind, predicted, measured);
-    const float root = std::sqrt(measured);
-    const float held = predicted < 0 ? 0.0F : predicted;  // NaN stays
-    loss += double{pixel.value};
-    difference += double{std::abs(root - std::sqrt(held))};
-    total += double{root};
-    if constexpr (Wanted) d_predicted[i] = good ? pixel.slope * scale : 0.0F;
+    const JudgedPixel<float> pixel = judge_pixel(Kind, model[i], data[i]);
+    loss += double{pixel.loss.value};
+    difference += double{pixel.root_difference};
+    total += double{pixel.root};
+    if constexpr (Wanted) d_predicted[i] = pixel.good ? pixel.loss.slope * scale : 0.0F;
   }
   sums[0] = loss;
   sums[2] = difference;
@@ -125,9 +120,10 @@ struct ObjectFrame {
       const float im = a[i] * u.sine - aim[2 * i + 1];
       const float weight = Weighted ? weights.map[i] : 1.0F;
       const float gain = 2.0F * scale * weight;
+      const PolarSlopes slopes = polar_slopes(a[i], u, re, im);
       total += double{weight * (re * re + im * im)};
-      if constexpr (Amplitude) d_amplitude[i] = gain * (u.cosine * re + u.sine * im);
-      if constexpr (Phase) d_phase[i] = gain * a[i] * (u.cosine * im - u.sine * re);
+      if constexpr (Amplitude) d_amplitude[i] = gain * slopes.amplitude;
+      if constexpr (Phase) d_phase[i] = gain * slopes.phase;
     }
     return total;
   }

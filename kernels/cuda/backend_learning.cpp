@@ -114,21 +114,5 @@ void CudaBackend::conv_transpose2d_gradient(const Array&, const Array&, const Ou
 void CudaBackend::activation_gradient(const OutputGradient&, const Activation&, Array&) {
   fail_learning("activation_gradient");
 }
-void CudaBackend::diffract(const ExitWave&, Array&, Array&) { fail_learning("diffract"); }
-void CudaBackend::diffract_gradient(const ExitWave&, Array&, const Array&, ExitWave&) {
-  fail_learning("diffract_gradient");
-}
-void CudaBackend::intensity_loss(IntensityLoss, const Array&, const Array&, double, Array&,
-                                 Array&) {
-  fail_learning("intensity_loss");
-}
-void CudaBackend::patch_error(const ExitWave&, const ExitWave&, const Array&, double, Array&,
-                              ExitWave&) {
-  fail_learning("patch_error");
-}
-void CudaBackend::object_error(const ExitWave&, const Array&, const Array&, double, Array&,
-                               ExitWave&) {
-  fail_learning("object_error");
-}
 
 }  // namespace ptynet::cuda

@@ -64,8 +64,8 @@ void CudaBackend::compose_object(const Array& amplitude, const Array& phase, Arr
           results](Stream stream) { compose_patches(shape, patches, {}, results, stream); });
 }
 
-FftPlan& CudaBackend::plan(const Array& transforms) {
-  const auto [n, h, w] = extents_of(transforms);
+FftPlan& CudaBackend::plan(const Images& images) {
+  const auto [n, h, w] = images;
   auto& plan = plans_[{n, h, w}];
   if (!plan) {
     const DeviceScope scope(index_);
@@ -80,9 +80,9 @@ Array CudaBackend::transform_space(const FftPlan& plan) {
 }
 
 void CudaBackend::fft2(const Array& x, FftDirection direction, Array& y) {
-  FftPlan& transform = plan(x);
-  Array space = transform_space(transform);
   const auto [n, h, w] = extents_of(x);
+  FftPlan& transform = plan({n, h, w});
+  Array space = transform_space(transform);
   const float factor = direction == FftDirection::kInverse
                            ? 1.0F / (static_cast<float>(h) * static_cast<float>(w))
                            : 1.0F;
@@ -98,7 +98,7 @@ void CudaBackend::far_field_intensity(const Array& object, const Array& probe, A
   const auto modes = static_cast<int>(probe.shape()[0]);
   const auto [n, h, w] = extents_of(object);
   Array waves = scratch({std::int64_t{n} * modes, h, w}, DType::kC64);
-  FftPlan& transform = plan(waves);
+  FftPlan& transform = plan({n * modes, h, w});
   Array space = transform_space(transform);
   submit("far_field_intensity", y,
          [shape = FarFieldShape{n, modes, h, w}, &transform, from = complex_data(object),

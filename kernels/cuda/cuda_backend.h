@@ -77,8 +77,7 @@ class CudaBackend final : public Backend {
   void stitch(const Array& object, const Array& weight, const Array& corners, std::int64_t border,
               const CanvasSums& canvas) override;
 
-  // Of these, some are not there yet: Error (runtime) that names the operation
-  // (backend_learning.cpp).
+  // Training. What is not there yet gives Error (runtime) with its name (backend_learning.cpp).
   void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
                            Array& y) override;
   void batch_norm_gradient(const Array& x, const BatchStatistics& batch, const Activation& a,
@@ -179,7 +178,10 @@ class CudaBackend final : public Backend {
 
   // Of f32 arrays it is what the context was asked for.
   Precision precision_of(const Array& array) const;
-  FftPlan& plan(const Array& transforms);
+  struct Images {
+    int n, h, w;
+  };
+  FftPlan& plan(const Images& images);  // of their transforms
   Array transform_space(const FftPlan& plan);
 
   int index_;

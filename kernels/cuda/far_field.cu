@@ -1,3 +1,5 @@
+#include "kernels/cuda/block_sums.h"
+#include "kernels/cuda/complex.h"
 #include "kernels/cuda/far_field.h"
 #include "kernels/cuda/frame_reader.h"
 #include "kernels/cuda/vectors.h"
@@ -16,15 +18,11 @@ struct FromFarField {
   int modes, h, w;
 
   PTYNET_DEVICE Vector<float, N> intensity(int frame, int row, int column) const {
-    const int from_row = row < h / 2 ? row + (h - h / 2) : row - h / 2;
-    const int from_column = column < w / 2 ? column + (w - w / 2) : column - w / 2;
     const std::int64_t pixels = std::int64_t{h} * w;
-    const float* from =
-        far + 2 * (frame * modes * pixels + std::int64_t{from_row} * w + from_column);
+    const std::int64_t from = frame * modes * pixels + place_before_shift(row, column, h, w);
     Vector<float, N> out{};
     for (int mode = 0; mode < modes; ++mode) {
-      const auto field =
-          load_readonly(reinterpret_cast<const Vector<float, 2 * N>*>(from + 2 * mode * pixels));
+      const Complexes<N> field = load_readonly(complex_at<N>(far, from + mode * pixels));
       PTYNET_UNROLL
       for (int i = 0; i < N; ++i) {
         out[i] += field[2 * i] * field[2 * i] + field[2 * i + 1] * field[2 * i + 1];
@@ -57,28 +55,13 @@ struct Differences {
     total += root;
   }
 
-  PTYNET_DEVICE void add_lanes() {
-    PTYNET_UNROLL
-    for (int step = kWarpLanes / 2; step > 0; step /= 2) {
-      absolute += shuffle_xor(absolute, step);
-      total += shuffle_xor(total, step);
-    }
-  }
-
   // The block's sums to `to`, [2]. All threads call it, once.
   PTYNET_DEVICE void write_block(double* to) {
-    constexpr int kWarps = kThreads / kWarpLanes;
-    double* of_warps = shared<double, 2 * kWarps>();
-    add_lanes();
-    if (lane() == 0) {
-      store(of_warps + 2 * warp(), absolute);
-      store(of_warps + 2 * warp() + 1, total);
-    }
-    barrier();
-    if (thread() >= 2) return;
-    double sum = 0;
-    for (int i = 0; i < kWarps; ++i) sum += load(of_warps + 2 * i + thread());
-    store(to + thread(), sum);
+    double sums[2] = {absolute, total};
+    sum_block<kThreads>(sums);
+    if (thread() > 0) return;
+    store(to, sums[0]);
+    store(to + 1, sums[1]);
   }
 };
 

@@ -1,6 +1,7 @@
-#include "kernels/cuda/device.h"
+#include "kernels/cuda/complex.h"
 #include "kernels/cuda/launching.h"
 #include "kernels/cuda/object.h"
+#include "kernels/cuda/vectors.h"
 #include "kernels/phasor.h"
 
 namespace ptynet::cuda {
@@ -9,34 +10,22 @@ namespace {
 
 constexpr int kThreads = 256;
 
-using Complex = Vector<float, 2>;
-
-PTYNET_DEVICE Complex product(const Complex& a, const Complex& b) {
-  return {{a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]}};
-}
-
 // Not std::polar: a network's amplitude may be negative.
-PTYNET_DEVICE Complex composed(float amplitude, float phase) {
+PTYNET_DEVICE Complexes<1> composed(float amplitude, float phase) {
   const UnitPhasor u = unit_phasor(phase);
   return {{amplitude * u.cosine, amplitude * u.sine}};
 }
 
-PTYNET_DEVICE Complex* pair(float* array, std::int64_t i) {
-  return reinterpret_cast<Complex*>(array) + i;
-}
-PTYNET_DEVICE const Complex* pair(const float* array, std::int64_t i) {
-  return reinterpret_cast<const Complex*>(array) + i;
-}
-
-// Where the object comes from, pixel by pixel of all frames. kPair: both channels of two at once.
+// Where the object comes from, kPixels of all frames at once. kPair: both channels of two.
 template <typename Element, bool kPair>
 struct FromNetwork {
+  static constexpr int kPixels = 1;
   const Element* x;
   int channels;
   OutputHead amplitude_head;
   OutputHead phase_head;
 
-  PTYNET_DEVICE Complex object(std::int64_t pixel, const PatchResults& results) const {
+  PTYNET_DEVICE Complexes<1> object(std::int64_t pixel, const PatchResults& results) const {
     float values[2] = {1, 1};
     if constexpr (kPair) {
       const auto both = load_readonly(reinterpret_cast<const Vector<Element, 2>*>(x) + pixel);
@@ -62,35 +51,52 @@ struct FromNetwork {
   }
 };
 
+template <int N>
 struct FromPolar {
+  static constexpr int kPixels = N;
   PolarPatches patches;
-  PTYNET_DEVICE Complex object(std::int64_t pixel, const PatchResults&) const {
-    return composed(load_readonly(patches.amplitude + pixel), load_readonly(patches.phase + pixel));
+
+  PTYNET_DEVICE Complexes<N> object(std::int64_t pixel, const PatchResults&) const {
+    const auto amplitude = load_floats<N>(patches.amplitude + pixel);
+    const auto phase = load_floats<N>(patches.phase + pixel);
+    Complexes<N> out;
+    PTYNET_UNROLL
+    for (int i = 0; i < N; ++i) {
+      const Complexes<1> one = composed(amplitude[i], phase[i]);
+      out[2 * i] = one[0];
+      out[2 * i + 1] = one[1];
+    }
+    return out;
   }
 };
 
+template <int N>
 struct FromObject {
+  static constexpr int kPixels = N;
   const float* array;
-  PTYNET_DEVICE Complex object(std::int64_t pixel, const PatchResults&) const {
-    return load_readonly(pair(array, pixel));
+
+  PTYNET_DEVICE Complexes<N> object(std::int64_t pixel, const PatchResults&) const {
+    return load_readonly(complex_at<N>(array, pixel));
   }
 };
 
-// A thread: one pixel. Neighbouring blocks take the same pixels of different frames, so that the
-// probe stays in the caches.
+// Neighbouring blocks take the same pixels of different frames, so that the probe stays in the
+// caches.
 template <typename Source>
 PTYNET_KERNEL(kThreads)
 patch_kernel(Source source, int pixels, ProbeModes probe, PatchResults results) {
-  const int pixel = block().y * kThreads + thread();
+  constexpr int N = Source::kPixels;
+  const int pixel = (block().y * kThreads + thread()) * N;
   if (pixel >= pixels) return;
   const std::int64_t frame = block().x;
   const std::int64_t at = frame * pixels + pixel;
-  const Complex object = source.object(at, results);
-  if (results.object != nullptr) store(pair(results.object, at), object);
+  const Complexes<N> object = source.object(at, results);
+  if (results.object != nullptr) store(complex_at<N>(results.object, at), object);
   if (results.waves == nullptr) return;
   for (int mode = 0; mode < probe.modes; ++mode) {
-    const Complex light = load_readonly(pair(probe.probe, std::int64_t{mode} * pixels + pixel));
-    store(pair(results.waves, (frame * probe.modes + mode) * pixels + pixel),
+    const Complexes<N> light =
+        load_readonly(complex_at<N>(probe.probe, std::int64_t{mode} * pixels + pixel));
+    store(complex_at<N>(results.waves, (frame * probe.modes + mode) * pixels + pixel),
           product(light, object));
   }
 }
@@ -103,8 +109,14 @@ void launch_patches(const char* name, const Source& source, const PatchShape& sh
     fail_runtime(name, " takes a probe of at least one mode for waves, found ", probe.modes,
                  ": give a probe, or ask for no waves");
   }
-  const LaunchShape blocks{grid_of(name, shape.n, blocks_for(name, pixels, kThreads)), kThreads};
+  const int in_frame = blocks_for(name, pixels, kThreads * Source::kPixels);
+  const LaunchShape blocks{grid_of(name, shape.n, in_frame), kThreads};
   launch(name, patch_kernel<Source>, blocks, stream, source, pixels, probe, results);
+}
+
+// Whether two pixels of every complex array move as 16 bytes.
+bool in_pairs(const PatchShape& shape, const ProbeModes& probe, const PatchResults& results) {
+  return shape.h * shape.w % 2 == 0 && are_aligned(16, probe.probe, results.object, results.waves);
 }
 
 }  // namespace
@@ -133,14 +145,21 @@ void compose_patches(const PatchShape& shape, const NetworkOutput& output, const
 
 void compose_patches(const PatchShape& shape, const PolarPatches& patches, const ProbeModes& probe,
                      const PatchResults& results, Stream stream) {
-  launch_patches("compose_patches", FromPolar{patches}, shape, probe, results, stream);
+  constexpr const char* kName = "compose_patches";
+  if (in_pairs(shape, probe, results) && are_aligned(8, patches.amplitude, patches.phase)) {
+    return launch_patches(kName, FromPolar<2>{patches}, shape, probe, results, stream);
+  }
+  launch_patches(kName, FromPolar<1>{patches}, shape, probe, results, stream);
 }
 
 void exit_waves(const PatchShape& shape, const float* object, const ProbeModes& probe, float* waves,
                 Stream stream) {
   PatchResults results;
   results.waves = waves;
-  launch_patches("exit_waves", FromObject{object}, shape, probe, results, stream);
+  if (in_pairs(shape, probe, results) && are_aligned(16, object)) {
+    return launch_patches("exit_waves", FromObject<2>{object}, shape, probe, results, stream);
+  }
+  launch_patches("exit_waves", FromObject<1>{object}, shape, probe, results, stream);
 }
 
 }  // namespace ptynet::cuda

@@ -32,6 +32,8 @@ std::vector<Case> resize_cases();
 std::vector<Case> input_cases();
 std::vector<Case> object_cases();
 std::vector<Case> far_field_cases();
+std::vector<Case> diffraction_cases();
+std::vector<Case> loss_cases();
 std::vector<Case> stitch_cases();
 std::vector<Case> optimiser_cases();
 

@@ -99,9 +99,14 @@ float* floats(const Placed& memory) { return static_cast<float*>(memory.data());
 Outcome run_variant(const Variant& v) {
   const Input in = make_input(v);
   const Expected expected = reference(v, in);
-  const Placed probe = placed(in.probe);
-  const Placed x = placed(in.x, v.precision, v.aligned ? 0 : element_bytes(v.precision));
-  const Placed polar[] = {placed(in.amplitude), placed(in.phase)};
+  const std::size_t off_real = v.aligned ? 0 : sizeof(float);
+  const std::size_t off_pair = 2 * off_real;
+  const std::size_t off_x = v.from == From::kObject ? off_pair
+                            : v.aligned             ? 0
+                                                    : element_bytes(v.precision);
+  const Placed probe = placed(in.probe, off_pair);
+  const Placed x = placed(in.x, v.precision, off_x);
+  const Placed polar[] = {placed(in.amplitude, off_real), placed(in.phase, off_real)};
   const auto room = [](std::size_t count) { return unwritten(count * sizeof(float)); };
   const Placed amplitude = room(expected.amplitude.size());
   const Placed phase = room(expected.phase.size());
@@ -153,9 +158,11 @@ std::vector<Case> object_cases() {
       add_case({From::kNetwork, shape, precision, 3, kAmplitude, {2, 1, 0.5F}, 2, true}, cases);
       add_case({From::kNetwork, shape, precision, 1, kNone, {0, 1, 0}, 2, true}, cases);
     }
-    add_case({From::kPolar, shape, Precision::kF32, 0, kNone, kNone, 0, true}, cases);
-    add_case({From::kPolar, shape, Precision::kF32, 0, kNone, kNone, 4, true}, cases);
-    add_case({From::kObject, shape, Precision::kF32, 0, kNone, kNone, 2, true}, cases);
+    for (const bool aligned : {true, false}) {
+      add_case({From::kPolar, shape, Precision::kF32, 0, kNone, kNone, 0, aligned}, cases);
+      add_case({From::kPolar, shape, Precision::kF32, 0, kNone, kNone, 4, aligned}, cases);
+      add_case({From::kObject, shape, Precision::kF32, 0, kNone, kNone, 2, aligned}, cases);
+    }
   }
   return cases;
 }

@@ -74,6 +74,11 @@ Outcome compare(const std::vector<double>& expected, const std::vector<float>& f
   return compare(expected, std::vector<double>(found.begin(), found.end()), tolerance);
 }
 
+Outcome same_bytes(const Placed& once, const Placed& again) {
+  if (bytes_of(once) == bytes_of(again)) return {};
+  return {0, HUGE_VAL, "two runs left different bytes"};
+}
+
 Outcome worse(const Outcome& a, const Outcome& b) {
   Outcome out = a.worst >= b.worst ? a : b;
   out.error = std::max(a.error, b.error);

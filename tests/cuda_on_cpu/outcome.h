@@ -49,6 +49,8 @@ Outcome compare(const std::vector<double>& expected, const std::vector<double>& 
                 const Tolerance& tolerance);
 Outcome compare(const std::vector<double>& expected, const std::vector<float>& found,
                 const Tolerance& tolerance);
+// Fails where two runs did not leave the same bytes.
+Outcome same_bytes(const Placed& once, const Placed& again);
 // The worse of both.
 Outcome worse(const Outcome& a, const Outcome& b);
 
