@@ -39,6 +39,7 @@ JUSTIFIED = "tests/cuda_on_cpu/surviving_mutants.json"
 CASES = {
     "batch_norm.cu": ["batch_norm"],
     "conv_kernel.h": ["conv2d", "conv_transpose2d"],
+    "conv_tile.h": ["conv2d", "conv_transpose2d"],
     "conv_transpose.cu": ["conv_transpose2d"],
     "far_field.cu": ["far_field", "intensity_residual"],
     "frame_reader.h": ["input_rule", "far_field", "intensity_residual"],
