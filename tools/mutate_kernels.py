@@ -4,8 +4,8 @@
     mutate_kernels.py [--list] [--only FILE[:LINE] ...] [--shard I/N] [--jobs 2] [--folder FOLDER]
     mutate_kernels.py --self-test
 
-Each barrier and each commit of asynchronous copies is taken away, each wait for copies is taken away and made to
-wait for one group less, and each comparison in a kernel or device function is shifted by one. (Loops under
+Each barrier, each fence and each commit of asynchronous copies or products is taken away, each wait for them is taken
+away and made to wait for one group less, and each comparison in a kernel or device function is shifted by one. (Loops under
 PTYNET_UNROLL run over extents fixed at compile time and are left alone.) A mutant is caught when cuda_on_cpu fails a
 case, crashes or hangs; one that passes is tried again under AddressSanitizer. One that passes there too must stand in
 tests/cuda_on_cpu/surviving_mutants.json with the reason why no case can see it, and what stands there must survive.
@@ -39,7 +39,9 @@ JUSTIFIED = "tests/cuda_on_cpu/surviving_mutants.json"
 CASES = {
     "batch_norm.cu": ["batch_norm"],
     "conv_kernel.h": ["conv2d", "conv_transpose2d"],
+    "conv_tile.h": ["conv2d", "conv_transpose2d"],
     "conv_transpose.cu": ["conv_transpose2d"],
+    "conv_wgmma_kernel.cu": ["wgmma"],
     "far_field.cu": ["far_field", "intensity_residual"],
     "frame_reader.h": ["input_rule", "far_field", "intensity_residual"],
     "input_rule.cu": ["input_rule"],
@@ -57,8 +59,9 @@ CASES = {
 KINDS = {"plain": (90, []), "address": (400, ["-DPTYNET_SANITIZERS=address"])}
 
 REGION = re.compile(r"\bPTYNET_(DEVICE|KERNEL)\b")
-DELETED = re.compile(r"\b(?:barrier|warp_barrier|commit_copies|wait_copies<\d+>)\(\);")
-WAIT = re.compile(r"(?<=\bwait_copies<)\d+(?=>)")
+DELETED = re.compile(r"\b(?:barrier|warp_barrier|commit_copies|wait_copies<\d+>|fence_async_proxy|"
+                     r"warpgroup_fence|warpgroup_commit|warpgroup_wait<\d+>)\(\);")
+WAIT = re.compile(r"\b(wait_copies|warpgroup_wait)<(\d+)>")
 # clang-format puts blanks around an operator, and none around the brackets of a template.
 COMPARISON = re.compile(r" (<=|>=|<|>) ")
 SHIFTED = {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}
@@ -151,9 +154,8 @@ def changes(line):
     for match in DELETED.finditer(line):
         yield line[:match.start()] + ";" + line[match.end():], match.start(), "mutant({}) ? void() : "
     for match in WAIT.finditer(line):
-        more = f"wait_copies<{int(match[0]) + 1}>()"
-        yield (line[:match.start()] + str(int(match[0]) + 1) + line[match.end():],
-               match.start() - len("wait_copies<"), "mutant({}) ? " + more + " : ")
+        more = f"{match[1]}<{int(match[2]) + 1}>"
+        yield line[:match.start()] + more + line[match.end():], match.start(), "mutant({}) ? " + more + "() : "
     for match in COMPARISON.finditer(line):
         yield line[:match.start(1)] + SHIFTED[match[1]] + line[match.end(1):], match.end(1), " shiftable({}) >"
     for match in EXTENT.finditer(line):

@@ -16,8 +16,6 @@ constexpr int kBigStep = 16 << 10;  // bytes of weights
 // The one tile of arrays that are not aligned.
 constexpr ConvTile kSlowTile{32, 16};
 
-int divide_up(int a, int b) { return (a + b - 1) / b; }
-
 // Bits of the least power of two that is not below v.
 int bits_to_hold(int v) {
   int bits = 0;
@@ -25,11 +23,11 @@ int bits_to_hold(int v) {
   return bits;
 }
 
-int element_bytes(Precision precision) {
-  return precision == Precision::kF32 || precision == Precision::kTf32 ? 4 : 2;
-}
+bool on_vector(const void* a) { return reinterpret_cast<std::uintptr_t>(a) % kVectorBytes == 0; }
 
-ConvProblem problem_of(const ConvShape& s) {
+}  // namespace
+
+ConvProblem conv_problem(const ConvShape& s) {
   ConvProblem p{};
   p.n = s.n;
   p.h = s.h;
@@ -49,12 +47,47 @@ ConvProblem problem_of(const ConvShape& s) {
   return p;
 }
 
-bool on_vector(const void* a) { return reinterpret_cast<std::uintptr_t>(a) % kVectorBytes == 0; }
-
 bool is_aligned(const ConvProblem& p, Precision precision, const ConvOperands& operands) {
   return p.ci_group * element_bytes(precision) % kVectorBytes == 0 && on_vector(operands.x) &&
          on_vector(operands.w);
 }
+
+bool takes_whole_vectors(const ConvProblem& p, const void* y) {
+  return p.co_group % kVectorChannels == 0 && on_vector(y);
+}
+
+void cut_output(ConvProblem& p, const ConvTile& tile, int least_bits) {
+  const int rows = divide_up(p.oh, p.phases);
+  const int columns = divide_up(p.ow, p.phases);
+  const int bits = bits_to_hold(kConvWarps * tile.pixels_per_warp);
+  const auto bits_of = [&](int extent, int most) {
+    return std::min(std::max(bits_to_hold(extent), least_bits), most);
+  };
+  // Near to a square, which has the smallest halo; small images share a tile.
+  p.column_bits = bits_of(columns, bits / 2);
+  p.row_bits = bits_of(rows, bits - p.column_bits);
+  p.image_bits = std::min(bits_to_hold(p.n), bits - p.column_bits - p.row_bits);
+  p.column_bits = bits - p.row_bits - p.image_bits;
+  p.tiles_across = divide_up(columns, 1 << p.column_bits);
+  p.tiles_down = divide_up(rows, 1 << p.row_bits);
+  p.channel_tiles = divide_up(p.co_group, tile.channels);
+}
+
+void measure_halo(ConvProblem& p) {
+  p.halo_rows = ((1 << p.row_bits) - 1) * p.stride + p.taps;
+  p.halo_columns = divide_up(((1 << p.column_bits) - 1) * p.stride + p.taps, p.stride) * p.stride;
+  p.halo_pixels = (p.halo_rows * p.halo_columns) << p.image_bits;
+}
+
+void expect_array_result(const char* name, Precision precision, const ConvOperands& operands) {
+  if (operands.f32_result && element_bytes(precision) != sizeof(float)) {
+    fail_runtime(name,
+                 ": expected y of the precision's array type, found f32: only the thin "
+                 "kernels for few output channels widen their result");
+  }
+}
+
+namespace {
 
 // What is launched for a problem.
 struct Plan {
@@ -80,27 +113,11 @@ ConvKernel find_kernel(Precision precision, const ConvTile& tile, int steps, boo
   return nullptr;
 }
 
-void cut_output(ConvProblem& p, const ConvTile& tile) {
-  const int rows = divide_up(p.oh, p.phases);
-  const int columns = divide_up(p.ow, p.phases);
-  const int bits = bits_to_hold(kConvWarps * tile.pixels_per_warp);
-  // Near to a square, which has the smallest halo; small images share a tile.
-  p.column_bits = std::min(bits_to_hold(columns), bits / 2);
-  p.row_bits = std::min(bits_to_hold(rows), bits - p.column_bits);
-  p.image_bits = std::min(bits_to_hold(p.n), bits - p.column_bits - p.row_bits);
-  p.column_bits = bits - p.row_bits - p.image_bits;
-  p.tiles_across = divide_up(columns, 1 << p.column_bits);
-  p.tiles_down = divide_up(rows, 1 << p.row_bits);
-  p.channel_tiles = divide_up(p.co_group, tile.channels);
-}
-
 Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precision, bool aligned) {
   Plan out{problem, aligned ? tile : kSlowTile, aligned, 1, {}, 0};
   ConvProblem& p = out.problem;
-  cut_output(p, out.tile);
-  p.halo_rows = ((1 << p.row_bits) - 1) * p.stride + p.taps;
-  p.halo_columns = divide_up(((1 << p.column_bits) - 1) * p.stride + p.taps, p.stride) * p.stride;
-  p.halo_pixels = (p.halo_rows * p.halo_columns) << p.image_bits;
+  cut_output(p, out.tile, 0);
+  measure_halo(p);
 
   const int channel_bytes = p.ci_group * element_bytes(precision);
   if (aligned && channel_bytes > kStepBytes) out.steps = 2;
@@ -151,22 +168,18 @@ ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multi
 }
 
 std::vector<ConvTile> conv_tiles(const ConvShape& shape, Precision precision) {
-  return fitting_tiles(problem_of(shape), precision);
+  return fitting_tiles(conv_problem(shape), precision);
 }
 
 ConvTile suggest_tile(const ConvShape& shape, Precision precision, int multiprocessors) {
-  return suggest_tile(problem_of(shape), precision, multiprocessors);
+  return suggest_tile(conv_problem(shape), precision, multiprocessors);
 }
 
 void run_convolution(const char* name, const ConvProblem& problem, Precision precision,
                      const ConvOperands& operands, const ConvTile& tile, Stream stream) {
-  if (operands.f32_result && element_bytes(precision) != sizeof(float)) {
-    fail_runtime(name,
-                 ": expected y of the precision's array type, found f32: only the thin "
-                 "kernels for few output channels widen their result");
-  }
+  expect_array_result(name, precision, operands);
   Plan plan = plan_of(problem, tile, precision, is_aligned(problem, precision, operands));
-  plan.problem.whole_vectors = problem.co_group % kVectorChannels == 0 && on_vector(operands.y);
+  plan.problem.whole_vectors = takes_whole_vectors(problem, operands.y);
   const ConvKernel kernel = find_kernel(precision, plan.tile, plan.steps, plan.aligned);
   const std::size_t most = most_shared_bytes();
   if (kernel == nullptr || plan.shared_bytes > most) {
@@ -182,7 +195,7 @@ void run_convolution(const char* name, const ConvProblem& problem, Precision pre
 
 void conv2d(const ConvShape& shape, Precision precision, const ConvOperands& operands,
             const ConvTile& tile, Stream stream) {
-  run_convolution("conv2d", problem_of(shape), precision, operands, tile, stream);
+  run_convolution("conv2d", conv_problem(shape), precision, operands, tile, stream);
 }
 
 }  // namespace ptynet::cuda

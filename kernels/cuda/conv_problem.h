@@ -45,6 +45,12 @@ struct ConvProblem {
   int input_buffers;            // of the ring of input chunks
 };
 
+inline int divide_up(int a, int b) { return (a + b - 1) / b; }
+
+inline int element_bytes(Precision precision) {
+  return precision == Precision::kF32 || precision == Precision::kTf32 ? 4 : 2;
+}
+
 using ConvKernel = void (*)(ConvProblem, ConvOperands);
 
 // The kernel of a tile and `steps` matrix instructions per chunk of channels (1 or 2), for operands
@@ -52,6 +58,21 @@ using ConvKernel = void (*)(ConvProblem, ConvOperands);
 // tensor cores), Tf32, Bfloat16, Half.
 template <typename Math>
 ConvKernel find_conv_kernel(const ConvTile& tile, int steps, bool aligned);
+
+ConvProblem conv_problem(const ConvShape& shape);
+ConvProblem transposed_problem(const ConvShape& shape);  // conv_transpose.cu
+
+// Fills in the tile's extents in pixels, each a power of two and rows and columns of at least 2 to
+// the power of `least_bits`, and the counts of tiles.
+void cut_output(ConvProblem& problem, const ConvTile& tile, int least_bits);
+// Then the halo's.
+void measure_halo(ConvProblem& problem);
+// Whether operands may be copied kVectorBytes at a time.
+bool is_aligned(const ConvProblem& problem, Precision precision, const ConvOperands& operands);
+// ConvProblem::whole_vectors.
+bool takes_whole_vectors(const ConvProblem& problem, const void* y);
+// Throws Error (runtime) unless y is to be of the precision's array type.
+void expect_array_result(const char* name, Precision precision, const ConvOperands& operands);
 
 // As conv_tiles() and suggest_tile().
 std::vector<ConvTile> fitting_tiles(const ConvProblem& problem, Precision precision);

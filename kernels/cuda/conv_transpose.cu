@@ -56,7 +56,9 @@ void pack(const Packing& packing, const void* weights, void* packed, std::int64_
          static_cast<const Element*>(weights), static_cast<Element*>(packed), count);
 }
 
-ConvProblem problem_of(const ConvShape& s) {
+}  // namespace
+
+ConvProblem transposed_problem(const ConvShape& s) {
   ConvProblem p{};
   p.n = s.n;
   p.h = s.h;
@@ -76,8 +78,6 @@ ConvProblem problem_of(const ConvShape& s) {
   return p;
 }
 
-}  // namespace
-
 std::int64_t packed_weights(const ConvShape& s) {
   const std::int64_t taps = phase_taps(s) * phase_taps(s);
   return taps * s.stride * s.stride * s.co * (s.ci / s.groups);
@@ -96,16 +96,16 @@ void pack_weights(const ConvShape& s, Precision precision, const void* weights, 
 }
 
 std::vector<ConvTile> transposed_tiles(const ConvShape& shape, Precision precision) {
-  return fitting_tiles(problem_of(shape), precision);
+  return fitting_tiles(transposed_problem(shape), precision);
 }
 
 ConvTile suggest_transposed_tile(const ConvShape& shape, Precision precision, int multiprocessors) {
-  return suggest_tile(problem_of(shape), precision, multiprocessors);
+  return suggest_tile(transposed_problem(shape), precision, multiprocessors);
 }
 
 void conv_transpose2d(const ConvShape& shape, Precision precision, const ConvOperands& operands,
                       const ConvTile& tile, Stream stream) {
-  run_convolution("conv_transpose2d", problem_of(shape), precision, operands, tile, stream);
+  run_convolution("conv_transpose2d", transposed_problem(shape), precision, operands, tile, stream);
 }
 
 }  // namespace ptynet::cuda

@@ -95,6 +95,9 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
 // what its kernel takes by shared() together.
 std::size_t most_shared_bytes();
 
+// Of the current device: 90 is 9.0.
+int compute_capability();
+
 // Who am I.
 PTYNET_DEVICE int thread();    // within the block
 PTYNET_DEVICE int threads();   // of a block
@@ -165,6 +168,68 @@ PTYNET_DEVICE void ldmatrix(std::uint32_t (&out)[kCount], const void* row,
 template <int kCount>
 PTYNET_DEVICE void ldmatrix_trans(std::uint32_t (&out)[kCount], const void* row,
                                   Site site = Site::current());
+
+// Warpgroups: four warps in succession, the first a multiple of four, on compute capability 9.x
+// alone (compiled for sm_90a). Called by all their lanes. Their products run beside the threads:
+// - They read shared memory by way of the async proxy. What a thread wrote there, by store() or by
+// a
+//   copy_async() it waited for, they see after its fence_async_proxy() and then a barrier().
+// - From warpgroup_mma() on the sums are the product's, until a warpgroup_wait() that covers it.
+//   Before the first product of some sums, and the first after such a wait: warpgroup_fence().
+// - Operands stay as they are until all four warps have waited.
+inline constexpr int kWarpgroupThreads = 4 * kWarpLanes;
+
+// An operand of warpgroup_mma() in shared memory: rows, of A or of the columns of B, of 32 bytes
+// along k. 8 rows by 16 bytes lie in 128 bytes in succession (PTX: a core matrix), anywhere on 16
+// bytes. The halves of PTX's matrix descriptor.
+struct SharedMatrix {
+  std::uint32_t low;
+  std::uint32_t high;
+
+  // The same so many bytes on; a multiple of 16, within shared memory.
+  PTYNET_DEVICE SharedMatrix moved(int bytes) const {
+    return {low + static_cast<std::uint32_t>(bytes / 16), high};
+  }
+};
+
+// Of the block's shared memory as descriptors count it, below 2^18.
+PTYNET_DEVICE std::uint32_t shared_address(const void* p);
+
+// Bytes from the first 16 bytes of a row to the second, and from 8 rows to the next 8: multiples of
+// 16 below 2^18.
+//
+// PTX ISA 9.0, 9.7.15.5.1.2 (wgmma, shared memory matrix layout): "matrix descriptor format" has
+// the start address in bits 0 to 13, the leading dimension byte offset in 16 to 29, the stride
+// dimension byte offset in 32 to 45, each without its last 4 bits, and 0 in bits 62 and 63 for no
+// swizzle, where the base offset (49 to 51) does not count. For K-major matrices without swizzle
+// the leading offset is "from the first column to the second" in units of 16 bytes, thus along k,
+// and the stride offset "from the first 8 rows to the next 8 rows"; its example for tf32,
+// ((8,2),(4,4)):((4,32),(1,64)), has 64 elements as the former and 32 as the latter. CUTLASS's
+// cute/arch/mma_sm90_desc.hpp says the same.
+PTYNET_DEVICE SharedMatrix shared_matrix(const void* first, int next_columns, int next_rows) {
+  return {shared_address(first) >> 4 | static_cast<std::uint32_t>(next_columns) << 12,
+          static_cast<std::uint32_t>(next_rows) >> 4};
+}
+
+PTYNET_DEVICE void fence_async_proxy();
+PTYNET_DEVICE void warpgroup_fence(Site site = Site::current());
+// Begins sums[64xn] += a[64xk] * b[kxn], n = 2 kSums of 16, 32, 64 or 128, k = 16 for T = Half and
+// Bfloat16, 8 for Tf32, whose last 13 bits are dropped. Lane l of warp w holds rows 16 w + l / 4
+// and 8 more; sums[4 j ..] are those of columns 8 j + 2 (l % 4) and the next, of the first row and
+// then of the second (as mma_sync()'s).
+template <typename T, int kSums>
+PTYNET_DEVICE void warpgroup_mma(float (&sums)[kSums], const SharedMatrix& a, const SharedMatrix& b,
+                                 Site site = Site::current());
+// Makes a group of the products since the last commit.
+PTYNET_DEVICE void warpgroup_commit(Site site = Site::current());
+// Waits until at most kPending of the newest groups are under way.
+template <int kPending>
+PTYNET_DEVICE void warpgroup_wait(Site site = Site::current());
+// The sums after the wait, by way of which alone a kernel reads them: the compiler does not see
+// that the wait changes them, and must have no other use of them than as sums.
+template <int kSums>
+PTYNET_DEVICE void take_sums(float (&out)[kSums], const float (&sums)[kSums],
+                             Site site = Site::current());
 
 }  // namespace ptynet::cuda
 

@@ -1,4 +1,4 @@
-// device.h as nvcc compiles it: sm_80 and newer.
+// device.h as nvcc compiles it: sm_80 and newer, warpgroups for sm_90a.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -14,6 +14,16 @@ inline std::size_t most_shared_bytes() {
   check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
         "shared memory per block");
   return static_cast<std::size_t>(bytes);
+}
+
+inline int compute_capability() {
+  int device = 0;
+  int major = 0;
+  int minor = 0;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "capability");
+  check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "capability");
+  return 10 * major + minor;
 }
 
 // All that the device has beside the kernel's own, whatever this launch needs: the limit belongs to
@@ -244,5 +254,90 @@ PTYNET_DEVICE void ldmatrix_trans(std::uint32_t (&out)[kCount], const void* row,
                  : "memory");
   }
 }
+
+PTYNET_DEVICE void fence_async_proxy() {
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+PTYNET_DEVICE void warpgroup_fence(Site) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+PTYNET_DEVICE void warpgroup_commit(Site) {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+
+template <int kPending>
+PTYNET_DEVICE void warpgroup_wait(Site) {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory");
+}
+
+template <int kSums>
+PTYNET_DEVICE void take_sums(float (&out)[kSums], const float (&sums)[kSums], Site) {
+  PTYNET_UNROLL
+  for (int i = 0; i < kSums; ++i) {
+    asm volatile("mov.f32 %0, %1;" : "=f"(out[i]) : "f"(sums[i]) : "memory");
+  }
+}
+
+// The sums are operands 0 to kSums - 1 of the instruction, the descriptors the two after them.
+#define PTYNET_NAMES_8 "%0, %1, %2, %3, %4, %5, %6, %7"
+#define PTYNET_NAMES_16 PTYNET_NAMES_8 ", %8, %9, %10, %11, %12, %13, %14, %15"
+#define PTYNET_NAMES_32 \
+  PTYNET_NAMES_16       \
+  ", %16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define PTYNET_NAMES_64                                                              \
+  PTYNET_NAMES_32                                                                    \
+  ", %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47" \
+  ", %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define PTYNET_SUMS_8(i)                                                                     \
+  "+f"(sums[i]), "+f"(sums[i + 1]), "+f"(sums[i + 2]), "+f"(sums[i + 3]), "+f"(sums[i + 4]), \
+      "+f"(sums[i + 5]), "+f"(sums[i + 6]), "+f"(sums[i + 7])
+#define PTYNET_SUMS_16(i) PTYNET_SUMS_8(i), PTYNET_SUMS_8(i + 8)
+#define PTYNET_SUMS_32(i) PTYNET_SUMS_16(i), PTYNET_SUMS_16(i + 16)
+#define PTYNET_SUMS_64(i) PTYNET_SUMS_32(i), PTYNET_SUMS_32(i + 32)
+
+// Behind the descriptors: add to the sums, negate neither operand, both are K-major (of 32-bit
+// types always, and not said).
+#define PTYNET_WGMMA(N, TYPES, NAMES, A, B, REST, ...)                               \
+  asm volatile("wgmma.mma_async.sync.aligned.m64n" N TYPES " {" NAMES "}, " A ", " B \
+               ", 1, 1, 1" REST ";"                                                  \
+               : __VA_ARGS__                                                         \
+               : "l"(a_bits), "l"(b_bits))
+#define PTYNET_WGMMA_OF(N, NAMES, A, B, ...)                                  \
+  if constexpr (std::is_same_v<T, Half>) {                                    \
+    PTYNET_WGMMA(N, "k16.f32.f16.f16", NAMES, A, B, ", 0, 0", __VA_ARGS__);   \
+  } else if constexpr (std::is_same_v<T, Bfloat16>) {                         \
+    PTYNET_WGMMA(N, "k16.f32.bf16.bf16", NAMES, A, B, ", 0, 0", __VA_ARGS__); \
+  } else {                                                                    \
+    static_assert(std::is_same_v<T, Tf32>);                                   \
+    PTYNET_WGMMA(N, "k8.f32.tf32.tf32", NAMES, A, B, "", __VA_ARGS__);        \
+  }
+
+template <typename T, int kSums>
+PTYNET_DEVICE void warpgroup_mma(float (&sums)[kSums], const SharedMatrix& a, const SharedMatrix& b,
+                                 Site) {
+  const std::uint64_t a_bits = a.low | std::uint64_t{a.high} << 32;
+  const std::uint64_t b_bits = b.low | std::uint64_t{b.high} << 32;
+  if constexpr (kSums == 8) {
+    PTYNET_WGMMA_OF("16", PTYNET_NAMES_8, "%8", "%9", PTYNET_SUMS_8(0));
+  } else if constexpr (kSums == 16) {
+    PTYNET_WGMMA_OF("32", PTYNET_NAMES_16, "%16", "%17", PTYNET_SUMS_16(0));
+  } else if constexpr (kSums == 32) {
+    PTYNET_WGMMA_OF("64", PTYNET_NAMES_32, "%32", "%33", PTYNET_SUMS_32(0));
+  } else {
+    static_assert(kSums == 64);
+    PTYNET_WGMMA_OF("128", PTYNET_NAMES_64, "%64", "%65", PTYNET_SUMS_64(0));
+  }
+}
+
+#undef PTYNET_WGMMA_OF
+#undef PTYNET_WGMMA
+#undef PTYNET_SUMS_64
+#undef PTYNET_SUMS_32
+#undef PTYNET_SUMS_16
+#undef PTYNET_SUMS_8
+#undef PTYNET_NAMES_64
+#undef PTYNET_NAMES_32
+#undef PTYNET_NAMES_16
+#undef PTYNET_NAMES_8
 
 }  // namespace ptynet::cuda

@@ -29,6 +29,8 @@ void run(const char* name, const LaunchShape& shape, const std::function<void()>
 void* shared_memory(const void* key, std::size_t bytes);
 void* dynamic_shared_memory();
 std::size_t most_shared_bytes();
+// 90, or as the environment's PTYNET_TWIN_CAPABILITY says.
+int compute_capability();
 
 // Every access comes by here: throws where the address is not aligned, and counts.
 void note_access(const void* address, std::size_t bytes, bool writes, const Site& site);
@@ -50,6 +52,17 @@ void multiply(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t
 void load_matrices(std::uint32_t* out, int count, const void* row, bool transposed,
                    const Site& site);
 
+// As descriptors of matrices count it.
+std::uint32_t shared_address(const void* p);
+void fence_async_proxy();
+// twin_warpgroups.h
+void fence_products(const Site& site);
+void begin_product(float* sums, int count, const SharedMatrix& a, const SharedMatrix& b, DType type,
+                   const Site& site);
+void commit_products(const Site& site);
+void wait_for_products(int pending, const Site& site);
+void expect_own(const float* sums, const Site& site);
+
 Half narrow_f16(float v);
 
 }  // namespace twin
@@ -62,6 +75,7 @@ void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& 
 }
 
 inline std::size_t most_shared_bytes() { return twin::most_shared_bytes(); }
+inline int compute_capability() { return twin::compute_capability(); }
 
 inline int thread() { return twin::position().thread; }
 inline int threads() { return twin::position().threads; }
@@ -191,12 +205,16 @@ inline std::uint32_t round_tf32(std::uint32_t float_bits) {
 }
 
 template <typename T>
+constexpr DType product_type() {
+  return std::is_same_v<T, Half>       ? DType::kF16
+         : std::is_same_v<T, Bfloat16> ? DType::kBf16
+                                       : DType::kF32;
+}
+
+template <typename T>
 void mma_sync(float (&sums)[4], const std::uint32_t (&a)[4], const std::uint32_t (&b)[2],
               Site site) {
-  constexpr DType kType = std::is_same_v<T, Half>       ? DType::kF16
-                          : std::is_same_v<T, Bfloat16> ? DType::kBf16
-                                                        : DType::kF32;
-  twin::multiply(sums, a, b, kType, site);
+  twin::multiply(sums, a, b, product_type<T>(), site);
 }
 
 template <int kCount>
@@ -207,6 +225,28 @@ void ldmatrix(std::uint32_t (&out)[kCount], const void* row, Site site) {
 template <int kCount>
 void ldmatrix_trans(std::uint32_t (&out)[kCount], const void* row, Site site) {
   twin::load_matrices(out, kCount, row, true, site);
+}
+
+inline std::uint32_t shared_address(const void* p) { return twin::shared_address(p); }
+inline void fence_async_proxy() { twin::fence_async_proxy(); }
+inline void warpgroup_fence(Site site) { twin::fence_products(site); }
+
+template <typename T, int kSums>
+void warpgroup_mma(float (&sums)[kSums], const SharedMatrix& a, const SharedMatrix& b, Site site) {
+  twin::begin_product(sums, kSums, a, b, product_type<T>(), site);
+}
+
+inline void warpgroup_commit(Site site) { twin::commit_products(site); }
+
+template <int kPending>
+void warpgroup_wait(Site site) {
+  twin::wait_for_products(kPending, site);
+}
+
+template <int kSums>
+void take_sums(float (&out)[kSums], const float (&sums)[kSums], Site site) {
+  twin::expect_own(sums, site);
+  std::copy(std::begin(sums), std::end(sums), std::begin(out));
 }
 
 }  // namespace ptynet::cuda

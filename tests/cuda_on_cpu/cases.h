@@ -20,6 +20,7 @@ struct Case {
   std::string precision;  // "fp16"; empty where there is no choice
   std::string name;       // shape and options
   std::function<Outcome()> run;
+  std::string skipped = {};  // why it cannot run here; empty: it can
 };
 
 std::vector<Case> convolution_cases();

@@ -5,6 +5,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/conv_wgmma.h"
 #include "kernels/cuda/thin_conv.h"
 #include "tests/cuda_on_cpu/cases.h"
 #include "tests/cuda_on_cpu/device_memory.h"
@@ -47,7 +48,7 @@ constexpr ConvShape kTransposed[] = {
 };
 
 // Those that is_thin_conv2d() and is_thin_conv_transpose2d() take.
-constexpr ConvShape kThin[] = {
+constexpr ConvShape kThinInputs[] = {
     {1, 16, 40, 1, 16, 3, 1, 1, 1, kLeaky}, {5, 9, 33, 1, 32, 5, 1, 2, 1, kLeaky},
     {2, 7, 5, 1, 32, 1, 1, 0, 1, kPlain},   {1, 11, 70, 1, 64, 4, 2, 1, 1, kRelu},
     {1, 1, 9, 1, 16, 3, 1, 1, 1, kSigmoid}, {1, 17, 1, 1, 16, 3, 2, 1, 1, kClip},
@@ -67,11 +68,29 @@ constexpr ConvShape kThinTransposed[] = {
     {1, 3, 3, 2, 2, 5, 2, 0, 1, kSigmoid},
 };
 
+// For wgmma: images below 8 x 8 pixels, rows and columns left over, batches that fill a tile in
+// part, groups, 8 to 136 output channels of a group, as they are or cut, chunks of 32 and 64 bytes.
+constexpr ConvShape kWgmmaConvolutions[] = {
+    {1, 5, 7, 16, 8, 3, 1, 1, 1, kLeaky},    {5, 3, 2, 64, 32, 5, 1, 2, 2, kRelu},
+    {5, 8, 8, 32, 24, 3, 1, 1, 1, kLeaky},   {1, 19, 21, 64, 160, 3, 1, 1, 4, kLeaky},
+    {2, 9, 17, 32, 128, 1, 1, 0, 1, kPlain}, {1, 1, 40, 48, 136, 3, 1, 1, 1, kTanh},
+    {1, 17, 1, 96, 64, 1, 1, 0, 2, kClip},   {3, 12, 10, 64, 48, 3, 1, 0, 2, kSigmoid},
+    {1, 33, 18, 32, 64, 3, 2, 1, 1, kLeaky}, {2, 16, 24, 32, 32, 5, 1, 2, 1, kLeaky},
+    {5, 8, 8, 128, 32, 5, 1, 2, 4, kLeaky},  {1, 9, 9, 32, 16, 2, 2, 0, 1, kPlain},
+};
+constexpr ConvShape kWgmmaTransposed[] = {
+    {1, 9, 8, 64, 64, 4, 2, 1, 2, kLeaky},
+    {5, 3, 5, 32, 128, 2, 2, 0, 1, kRelu},
+    {2, 11, 6, 32, 24, 3, 2, 1, 1, kTanh},
+};
+
 constexpr Precision kArrayPrecisions[] = {Precision::kF32, Precision::kBf16, Precision::kF16};
+
+enum class Kernel : std::uint8_t { kTiled, kThin, kWgmma };
 
 struct Variant {
   bool transposed;
-  bool thin;
+  Kernel kernel;
   ConvShape shape;
   Precision precision;
   ConvTile tile;
@@ -92,7 +111,9 @@ std::string describe_shape(const Variant& v) {
               " p", s.padding, " g", s.groups, " a", static_cast<int>(s.activation.kind),
               v.bias ? " bias" : "", v.positive ? " positive" : "",
               v.f32_result ? " f32 result" : "", v.misaligned ? " misaligned" : "",
-              v.thin ? "" : text(" tile ", v.tile.pixels_per_warp, "x", v.tile.channels));
+              v.kernel == Kernel::kThin
+                  ? ""
+                  : text(" tile ", v.tile.pixels_per_warp, "x", v.tile.channels));
 }
 
 struct Operands {
@@ -147,16 +168,18 @@ std::vector<float> computed(const Variant& v, const Operands& operands) {
                              offset(result_size));
   const auto* bias = v.bias ? static_cast<const float*>(b.data()) : nullptr;
   const ConvOperands pointers{x.data(), w.data(), bias, y.data(), v.f32_result};
-  if (v.thin) {
+  if (v.kernel == Kernel::kThin) {
     (v.transposed ? thin_conv_transpose2d : thin_conv2d)(v.shape, v.precision, pointers, nullptr);
   } else if (v.transposed) {
     DeviceMemory packed(static_cast<std::size_t>(packed_weights(v.shape)) * size);
     packed.fill(0xFF);
     pack_weights(v.shape, v.precision, w.data(), packed.data(), nullptr);
-    conv_transpose2d(v.shape, v.precision, {x.data(), packed.data(), bias, y.data(), v.f32_result},
-                     v.tile, nullptr);
+    const ConvOperands of_packed{x.data(), packed.data(), bias, y.data(), v.f32_result};
+    const auto run = v.kernel == Kernel::kWgmma ? wgmma_conv_transpose2d : conv_transpose2d;
+    run(v.shape, v.precision, of_packed, v.tile, nullptr);
   } else {
-    conv2d(v.shape, v.precision, pointers, v.tile, nullptr);
+    (v.kernel == Kernel::kWgmma ? wgmma_conv2d : conv2d)(v.shape, v.precision, pointers, v.tile,
+                                                         nullptr);
   }
   return floats_of(y, result_precision(v));
 }
@@ -198,7 +221,10 @@ Outcome run_variant(const Variant& v) {
 }
 
 std::string kernel_of(const Variant& v) {
-  return text(v.thin ? "thin_" : "", v.transposed ? "conv_transpose2d" : "conv2d");
+  const char* prefix = v.kernel == Kernel::kThin    ? "thin_"
+                       : v.kernel == Kernel::kWgmma ? "wgmma_"
+                                                    : "";
+  return text(prefix, v.transposed ? "conv_transpose2d" : "conv2d");
 }
 
 void add_case(const Variant& v, std::vector<Case>& cases) {
@@ -219,9 +245,9 @@ Outcome expect_refusal(const Variant& v) {
 void add_refused_results(std::vector<Case>& cases) {
   const ConvTile tile = conv_tiles(kConvolutions[0], Precision::kF16).front();
   for (const Variant& v :
-       {Variant{false, false, kConvolutions[0], Precision::kF16, tile, true, false, true},
-        Variant{true, false, kTransposed[0], Precision::kBf16, tile, true, false, true},
-        Variant{false, true, kThin[0], Precision::kF16, {}, true, false, true}}) {
+       {Variant{false, Kernel::kTiled, kConvolutions[0], Precision::kF16, tile, true, false, true},
+        Variant{true, Kernel::kTiled, kTransposed[0], Precision::kBf16, tile, true, false, true},
+        Variant{false, Kernel::kThin, kThinInputs[0], Precision::kF16, {}, true, false, true}}) {
     cases.push_back({kernel_of(v), std::string(name_of(v.precision)),
                      describe_shape(v) + " refused", [v] { return expect_refusal(v); }});
   }
@@ -234,7 +260,8 @@ void add_shapes(std::span<const ConvShape> shapes, bool transposed, std::vector<
       const std::vector<ConvTile> tiles =
           (transposed ? transposed_tiles : conv_tiles)(shapes[i], kPrecisions[p]);
       const ConvTile tile = tiles[(i + p) % tiles.size()];
-      add_case({transposed, false, shapes[i], kPrecisions[p], tile, i % 3 != 1, false}, cases);
+      add_case({transposed, Kernel::kTiled, shapes[i], kPrecisions[p], tile, i % 3 != 1, false},
+               cases);
     }
   }
 }
@@ -242,7 +269,7 @@ void add_shapes(std::span<const ConvShape> shapes, bool transposed, std::vector<
 void add_thin_shapes(std::span<const ConvShape> shapes, bool transposed, std::vector<Case>& cases) {
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     for (const Precision precision : kArrayPrecisions) {
-      add_case({transposed, true, shapes[i], precision, {}, i % 3 != 1, false}, cases);
+      add_case({transposed, Kernel::kThin, shapes[i], precision, {}, i % 3 != 1, false}, cases);
     }
   }
 }
@@ -251,7 +278,8 @@ void add_thin_shapes(std::span<const ConvShape> shapes, bool transposed, std::ve
 void add_f32_results(std::span<const ConvShape> shapes, bool transposed, std::vector<Case>& cases) {
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     for (const Precision precision : kArrayPrecisions) {
-      add_case({transposed, true, shapes[i], precision, {}, i % 3 != 0, false, true}, cases);
+      add_case({transposed, Kernel::kThin, shapes[i], precision, {}, i % 3 != 0, false, true},
+               cases);
     }
   }
 }
@@ -259,8 +287,68 @@ void add_f32_results(std::span<const ConvShape> shapes, bool transposed, std::ve
 void add_misaligned(std::span<const ConvShape> shapes, std::vector<Case>& cases) {
   for (std::size_t i = 0; i < shapes.size(); ++i) {
     for (const Precision precision : kArrayPrecisions) {
-      add_case({false, true, shapes[i], precision, {}, true, false, i % 2 != 0, true}, cases);
+      add_case({false, Kernel::kThin, shapes[i], precision, {}, true, false, i % 2 != 0, true},
+               cases);
     }
+  }
+}
+
+constexpr Precision kWgmmaPrecisions[] = {Precision::kTf32, Precision::kBf16, Precision::kF16};
+
+std::vector<ConvTile> wgmma_tiles_of(const ConvShape& shape, bool transposed, Precision precision) {
+  return (transposed ? transposed_wgmma_tiles : wgmma_tiles)(shape, precision);
+}
+
+// Those of a table that wgmma takes.
+void add_wgmma_shapes(std::span<const ConvShape> shapes, bool transposed,
+                      std::vector<Case>& cases) {
+  for (std::size_t i = 0; i < shapes.size(); ++i) {
+    for (std::size_t p = 0; p < std::size(kWgmmaPrecisions); ++p) {
+      const auto tiles = wgmma_tiles_of(shapes[i], transposed, kWgmmaPrecisions[p]);
+      if (tiles.empty()) continue;
+      const ConvTile tile = tiles[(i + 2 * p) % tiles.size()];
+      add_case(
+          {transposed, Kernel::kWgmma, shapes[i], kWgmmaPrecisions[p], tile, i % 3 != 1, false},
+          cases);
+    }
+  }
+}
+
+// What stands for the cases of wgmma on a device or in a build without it.
+void add_skipped_wgmma(std::vector<Case>& cases) {
+  for (const char* kernel : {"wgmma_conv2d", "wgmma_conv_transpose2d"}) {
+    cases.push_back({kernel, "", "every case", [] { return Outcome{}; },
+                     "needs a device of compute capability 9.x, and a build for it"});
+  }
+}
+
+void add_wgmma(std::vector<Case>& cases) {
+  if (!has_wgmma()) return add_skipped_wgmma(cases);
+  add_wgmma_shapes(kConvolutions, false, cases);
+  add_wgmma_shapes(kWgmmaConvolutions, false, cases);
+  add_wgmma_shapes(kTransposed, true, cases);
+  add_wgmma_shapes(kWgmmaTransposed, true, cases);
+  const ConvShape every_tile{2, 9, 19, 32, 128, 3, 1, 1, 1, kLeaky};
+  for (const Precision precision : kWgmmaPrecisions) {
+    const std::vector<ConvTile> tiles = wgmma_tiles(every_tile, precision);
+    for (const ConvTile& tile : tiles) {
+      add_case({false, Kernel::kWgmma, every_tile, precision, tile, true, false}, cases);
+    }
+    add_case({false, Kernel::kWgmma, every_tile, precision, tiles.back(), false, true}, cases);
+    // The kernels for arrays that are not aligned step in.
+    add_case({false, Kernel::kWgmma, kWgmmaConvolutions[0], precision, tiles.front(), true, false,
+              false, true},
+             cases);
+    add_case({true, Kernel::kWgmma, kWgmmaTransposed[0], precision, tiles.front(), true, false,
+              false, true},
+             cases);
+  }
+  for (const Variant& v :
+       {Variant{false, Kernel::kWgmma, every_tile, Precision::kF16, {64, 64}, true, false, true},
+        Variant{false, Kernel::kWgmma, every_tile, Precision::kF16, {64, 128}, true, false},
+        Variant{true, Kernel::kWgmma, kTransposed[7], Precision::kF16, {32, 128}, true, false}}) {
+    cases.push_back({kernel_of(v), std::string(name_of(v.precision)),
+                     describe_shape(v) + " refused", [v] { return expect_refusal(v); }});
   }
 }
 
@@ -270,22 +358,23 @@ std::vector<Case> convolution_cases() {
   std::vector<Case> cases;
   add_shapes(kConvolutions, false, cases);
   add_shapes(kTransposed, true, cases);
-  add_thin_shapes(kThin, false, cases);
+  add_thin_shapes(kThinInputs, false, cases);
   add_thin_shapes(kThinOutputs, false, cases);
   add_thin_shapes(kThinTransposed, true, cases);
   add_f32_results(kThinOutputs, false, cases);
   add_f32_results(kThinTransposed, true, cases);
   add_misaligned(kThinOutputs, cases);
   add_refused_results(cases);
+  add_wgmma(cases);
   const ConvShape even{1, 8, 16, 64, 64, 3, 1, 1, 1, kPlain};
   const ConvShape big_steps{1, 8, 8, 64, 64, 5, 1, 2, 1, kLeaky};  // a ring of two stages
   for (const Precision precision : kPrecisions) {
     const std::vector<ConvTile> tiles = conv_tiles(even, precision);
     for (const ConvTile& tile : tiles) {
-      add_case({false, false, even, precision, tile, true, false}, cases);
+      add_case({false, Kernel::kTiled, even, precision, tile, true, false}, cases);
     }
-    add_case({false, false, even, precision, tiles.front(), false, true}, cases);
-    add_case({false, false, big_steps, precision, {32, 64}, true, false}, cases);
+    add_case({false, Kernel::kTiled, even, precision, tiles.front(), false, true}, cases);
+    add_case({false, Kernel::kTiled, big_steps, precision, {32, 64}, true, false}, cases);
   }
   return cases;
 }

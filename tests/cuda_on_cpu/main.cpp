@@ -136,8 +136,14 @@ int main(int argc, char** argv) {
   std::map<std::string, Summary> summaries;
   int run = 0;
   int failed = 0;
+  int skipped = 0;
   for (const Case& test : all_cases()) {
     if (!is_wanted(test, words)) continue;
+    if (!test.skipped.empty()) {
+      ++skipped;
+      std::printf("SKIPPED %s: %s\n", line_of(test).c_str(), test.skipped.c_str());
+      continue;
+    }
     ++run;
     failed += run_case(test, summaries[test.kernel + " " + test.precision]) ? 0 : 1;
     if (until_failure && failed > 0) break;
@@ -147,6 +153,8 @@ int main(int argc, char** argv) {
   for (const auto& [name, s] : summaries) {
     std::printf("%-24s %6d %6d %12.2e %14.2f\n", name.c_str(), s.cases, s.failed, s.error, s.worst);
   }
-  std::printf("%d cases, %d failed\n", run, failed);
+  std::printf("%d cases, %d failed", run, failed);
+  if (skipped > 0) std::printf(", and %d lines SKIPPED", skipped);
+  std::printf("\n");
   return run == 0 || failed > 0 ? 1 : 0;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -16,6 +17,7 @@
 #include "tests/cuda_on_cpu/access_counter.h"
 #include "tests/cuda_on_cpu/fiber.h"
 #include "tests/cuda_on_cpu/twin_matrices.h"
+#include "tests/cuda_on_cpu/twin_warpgroups.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -30,17 +32,13 @@ constexpr int kMostThreads = 1024;
 constexpr int kMostBlocksAcross = 65535;  // along y and z
 constexpr std::size_t kMostSharedBytes = std::size_t{227} << 10;
 
-std::string place(const Site& site) {
-  std::string_view file = site.file;
-  file.remove_prefix(file.rfind('/') + 1);
-  return text(file, ":", site.line);
-}
-
-// Shared memory between two gaps that nobody may touch.
+// Shared memory between two gaps that nobody may touch. `address` is where descriptors of matrices
+// find it.
 class GuardedMemory {
  public:
-  GuardedMemory(std::size_t bytes, int content)
+  GuardedMemory(std::size_t bytes, int content, std::uint32_t address)
       : bytes_(bytes),
+        address_(address),
         all_(static_cast<unsigned char*>(
             ::operator new (bytes + 2 * kGap, std::align_val_t{kGap}))) {
     std::memset(all_.get(), kMark, bytes + 2 * kGap);
@@ -49,6 +47,8 @@ class GuardedMemory {
   }
 
   unsigned char* data() const { return all_.get() + kGap; }
+  std::size_t bytes() const { return bytes_; }
+  std::uint32_t address() const { return address_; }
   bool holds(const void* p) const { return p >= data() && p < data() + bytes_; }
 
   // Throws when a gap was written (AddressSanitizer stops where it happens).
@@ -76,6 +76,7 @@ class GuardedMemory {
     void operator()(unsigned char* p) const { ::operator delete (p, std::align_val_t{kGap}); }
   };
   std::size_t bytes_;
+  std::uint32_t address_;
   std::unique_ptr<unsigned char[], Free> all_;
 };
 
@@ -103,6 +104,8 @@ struct Thread {
   void* operand = nullptr;  // for the warp it waits for
   std::vector<Copy> open;   // copies of no group yet
   std::vector<std::vector<Copy>> groups;
+  bool unfenced = false;  // has written shared memory since its last fence_async_proxy()
+  bool leaked = false;    // and so it was at the last barrier
 
   bool ended() const { return fiber.ended(); }
   bool ready() const { return !ended() && state == State::kReady; }
@@ -153,7 +156,11 @@ class Launch {
   Thread& current() { return *current_; }
 
   void* shared_memory(const void* key, std::size_t bytes) {
-    const auto [place, is_new] = shared_.try_emplace(key, bytes, settings.unwritten());
+    // One array after the other, each with a gap before it.
+    constexpr std::size_t kGap = 1024;
+    const std::size_t address = kGap * (shared_.size() + 1) + shared_bytes_ / kGap * kGap;
+    const auto [place, is_new] =
+        shared_.try_emplace(key, bytes, settings.unwritten(), static_cast<std::uint32_t>(address));
     if (is_new) shared_bytes_ += bytes;
     if (shared_bytes_ > kMostSharedBytes) {
       fail_runtime("a block has up to ", kMostSharedBytes, " bytes of shared memory, found ",
@@ -161,11 +168,21 @@ class Launch {
     }
     return place->second.data();
   }
-  bool is_shared(const void* p) const {
+  bool is_shared(const void* p) const { return shared_array(p) != nullptr; }
+  const GuardedMemory* shared_array(const void* p) const {
     for (const auto& [key, memory] : shared_) {
-      if (memory.holds(p)) return true;
+      if (memory.holds(p)) return &memory;
     }
-    return false;
+    return nullptr;
+  }
+  // Null where no array has all those bytes.
+  const unsigned char* shared_at(std::uint32_t address, std::size_t bytes) const {
+    for (const auto& [key, memory] : shared_) {
+      if (address < memory.address()) continue;
+      const std::size_t offset = address - memory.address();
+      if (offset + bytes <= memory.bytes()) return memory.data() + offset;
+    }
+    return nullptr;
   }
   const void* dynamic_key() const { return this; }
   std::size_t dynamic_bytes() const { return shape_.shared_bytes; }
@@ -189,6 +206,19 @@ class Launch {
     for (std::size_t l = 0; l < kWarpLanes; ++l) threads_[first + l]->state = State::kReady;
   }
 
+  WarpProducts& products() {
+    return products_[static_cast<std::size_t>(current().position.thread / kWarpLanes)];
+  }
+
+  void expect_fenced(const Site& site) {
+    for (const auto& thread : threads_) {
+      if (!thread->leaked && !(thread.get() == current_ && thread->unfenced)) continue;
+      fail_runtime(place(site), ": thread ", thread->position.thread,
+                   " has written shared memory, and called no fence_async_proxy() before the "
+                   "barrier");
+    }
+  }
+
   void wait_for_block(const Site& site) {
     current().site = site;
     current().state = State::kAtBarrier;
@@ -206,12 +236,14 @@ class Launch {
   void run_block(const Index3& block) {
     shared_.clear();
     shared_bytes_ = 0;
+    products_.assign(threads_.size() / kWarpLanes, {});
     for (std::size_t t = 0; t < threads_.size(); ++t) {
       Thread& thread = *threads_[t];
       thread.position = {block, shape_.blocks, static_cast<int>(t), shape_.threads};
       thread.state = State::kReady;
       thread.open.clear();
       thread.groups.clear();
+      thread.unfenced = thread.leaked = false;
       thread.fiber.start(body_);
     }
     while (true) {
@@ -220,6 +252,7 @@ class Launch {
       if (!ran && !release_barrier()) break;
     }
     for (const auto& [key, memory] : shared_) memory.check();
+    WarpProducts::expect_ended(products_);
     if (settings.counter) settings.counter->end_block(settings.counts);
   }
 
@@ -252,7 +285,10 @@ class Launch {
                      thread->ended() ? "has ended" : "waits at " + place(thread->site));
       }
     }
-    for (const auto& thread : threads_) thread->state = State::kReady;
+    for (const auto& thread : threads_) {
+      thread->state = State::kReady;
+      thread->leaked = thread->unfenced;
+    }
     return true;
   }
 
@@ -261,6 +297,7 @@ class Launch {
   std::vector<std::unique_ptr<Thread>> threads_;
   std::map<const void*, GuardedMemory> shared_;
   std::size_t shared_bytes_ = 0;
+  std::vector<WarpProducts> products_;  // of each warp
   Thread* current_ = nullptr;
 };
 
@@ -280,7 +317,24 @@ void expect_launchable(const LaunchShape& shape) {
   }
 }
 
+// Throws unless the address is aligned, and counts.
+void count_access(const void* address, std::size_t bytes, const char* access, const Site& site) {
+  if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0) {
+    fail_runtime(place(site), ": ", access, " of ", bytes,
+                 " bytes at an address that is no multiple of them");
+  }
+  if (!settings.counter) return;
+  const Space space = running->is_shared(address) ? Space::kShared : Space::kGlobal;
+  settings.counter->note(position().thread, site, space, address, bytes);
+}
+
 }  // namespace
+
+std::string place(const Site& site) {
+  std::string_view file = site.file;
+  file.remove_prefix(file.rfind('/') + 1);
+  return text(file, ":", site.line);
+}
 
 void expect_shared(const void* p, const char* what, const Site& site) {
   if (!running->is_shared(p)) {
@@ -288,7 +342,34 @@ void expect_shared(const void* p, const char* what, const Site& site) {
   }
 }
 
-void count_matrix_instruction() { ++settings.counts.matrix_instructions; }
+void count_matrix_instructions(int count) { settings.counts.matrix_instructions += count; }
+
+void count_shared_reads(int count) {
+  settings.counts.shared_accesses += count;
+  settings.counts.shared_waves += count;
+}
+
+std::uint32_t shared_address(const void* p) {
+  const GuardedMemory* array = running->shared_array(p);
+  if (array == nullptr || reinterpret_cast<std::uintptr_t>(p) % 16 != 0) {
+    fail_runtime("a matrix begins in shared memory, at a multiple of 16 bytes");
+  }
+  const std::ptrdiff_t offset = static_cast<const unsigned char*>(p) - array->data();
+  return array->address() + static_cast<std::uint32_t>(offset);
+}
+
+const unsigned char* shared_memory_at(std::uint32_t address, std::size_t bytes, const Site& site) {
+  const unsigned char* out = running->shared_at(address, bytes);
+  if (out == nullptr) {
+    fail_runtime(place(site), ": a matrix has ", bytes, " bytes at ", address,
+                 ", outside of every array of shared memory");
+  }
+  return out;
+}
+
+void expect_fenced(const Site& site) { running->expect_fenced(site); }
+WarpProducts& products_of_warp() { return running->products(); }
+void fence_async_proxy() { running->current().unfenced = false; }
 
 void set_order(Order order, std::uint64_t seed) {
   settings.order = order;
@@ -343,22 +424,22 @@ void* dynamic_shared_memory() {
 
 std::size_t most_shared_bytes() { return kMostSharedBytes; }
 
+int compute_capability() {
+  const char* found = std::getenv("PTYNET_TWIN_CAPABILITY");
+  return found == nullptr ? 90 : std::atoi(found);
+}
+
 void note_access(const void* address, std::size_t bytes, bool writes, const Site& site) {
-  if (reinterpret_cast<std::uintptr_t>(address) % bytes != 0) {
-    fail_runtime(place(site), ": ", writes ? "a store" : "a load", " of ", bytes,
-                 " bytes at an address that is no multiple of them");
-  }
-  if (!settings.counter) return;
-  const Space space = running->is_shared(address) ? Space::kShared : Space::kGlobal;
-  settings.counter->note(position().thread, site, space, address, bytes);
+  count_access(address, bytes, writes ? "a store" : "a load", site);
+  if (writes && running->is_shared(address)) running->current().unfenced = true;
 }
 
 void wait_for_block(const Site& site) { running->wait_for_block(site); }
 
 void start_copy(void* to, const void* from, std::size_t bytes, bool valid, const Site& site) {
   expect_shared(to, "a copy's target", site);
-  note_access(to, bytes, true, site);
-  if (valid) note_access(from, bytes, false, site);
+  count_access(to, bytes, "a copy", site);
+  if (valid) count_access(from, bytes, "a copy", site);
   std::memset(to, settings.unwritten(), bytes);
   running->current().open.push_back({to, valid ? from : nullptr, bytes});
 }
@@ -370,9 +451,11 @@ void commit_copies() {
 }
 
 void wait_for_copies(int pending) {
-  std::vector<std::vector<Copy>>& groups = running->current().groups;
+  Thread& self = running->current();
+  std::vector<std::vector<Copy>>& groups = self.groups;
   while (groups.size() > static_cast<std::size_t>(pending)) {
     for (const Copy& copy : groups.front()) copy.land();
+    self.unfenced |= !groups.front().empty();
     groups.erase(groups.begin());
   }
 }

@@ -59,7 +59,7 @@ void multiply_all(const Operands& lanes) {
       lane.sums[r] = static_cast<float>(double{lane.sums[r]} + sum);
     }
   }
-  count_matrix_instruction();
+  count_matrix_instructions(1);
 }
 
 struct MatrixLoad {

@@ -48,7 +48,7 @@ thread_local int current = 0;
 std::vector<DeviceFacts> find_devices() {
   const long count = setting("PTYNET_TWIN_DEVICES", 1);
   if (count == 0) fail_runtime("the twin plays a machine without a CUDA device");
-  const auto capability = static_cast<int>(setting("PTYNET_TWIN_CAPABILITY", 90));
+  const int capability = twin::compute_capability();
   return {static_cast<std::size_t>(count),
           DeviceFacts{"the CPU's twin of a GPU", capability, 8, memory_bytes(), 13000}};
 }
