@@ -29,7 +29,9 @@ int element_bytes(Precision precision) {
   return precision == Precision::kF32 || precision == Precision::kTf32 ? 4 : 2;
 }
 
-ConvProblem problem_of(const ConvShape& s) {
+}  // namespace
+
+ConvProblem conv_problem(const ConvShape& s) {
   ConvProblem p{};
   p.n = s.n;
   p.h = s.h;
@@ -48,6 +50,24 @@ ConvProblem problem_of(const ConvShape& s) {
   p.activation = s.activation;
   return p;
 }
+
+void cut_output(ConvProblem& p, int pixels) {
+  const int rows = divide_up(p.oh, p.phases);
+  const int columns = divide_up(p.ow, p.phases);
+  const int bits = bits_to_hold(pixels);
+  // Near to a square, which has the smallest halo; small images share a tile.
+  p.column_bits = std::min(bits_to_hold(columns), bits / 2);
+  p.row_bits = std::min(bits_to_hold(rows), bits - p.column_bits);
+  p.image_bits = std::min(bits_to_hold(p.n), bits - p.column_bits - p.row_bits);
+  p.column_bits = bits - p.row_bits - p.image_bits;
+  p.tiles_across = divide_up(columns, 1 << p.column_bits);
+  p.tiles_down = divide_up(rows, 1 << p.row_bits);
+  p.halo_rows = ((1 << p.row_bits) - 1) * p.stride + p.taps;
+  p.halo_columns = divide_up(((1 << p.column_bits) - 1) * p.stride + p.taps, p.stride) * p.stride;
+  p.halo_pixels = (p.halo_rows * p.halo_columns) << p.image_bits;
+}
+
+namespace {
 
 bool on_vector(const void* a) { return reinterpret_cast<std::uintptr_t>(a) % kVectorBytes == 0; }
 
@@ -80,27 +100,11 @@ ConvKernel find_kernel(Precision precision, const ConvTile& tile, int steps, boo
   return nullptr;
 }
 
-void cut_output(ConvProblem& p, const ConvTile& tile) {
-  const int rows = divide_up(p.oh, p.phases);
-  const int columns = divide_up(p.ow, p.phases);
-  const int bits = bits_to_hold(kConvWarps * tile.pixels_per_warp);
-  // Near to a square, which has the smallest halo; small images share a tile.
-  p.column_bits = std::min(bits_to_hold(columns), bits / 2);
-  p.row_bits = std::min(bits_to_hold(rows), bits - p.column_bits);
-  p.image_bits = std::min(bits_to_hold(p.n), bits - p.column_bits - p.row_bits);
-  p.column_bits = bits - p.row_bits - p.image_bits;
-  p.tiles_across = divide_up(columns, 1 << p.column_bits);
-  p.tiles_down = divide_up(rows, 1 << p.row_bits);
-  p.channel_tiles = divide_up(p.co_group, tile.channels);
-}
-
 Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precision, bool aligned) {
   Plan out{problem, aligned ? tile : kSlowTile, aligned, 1, {}, 0};
   ConvProblem& p = out.problem;
-  cut_output(p, out.tile);
-  p.halo_rows = ((1 << p.row_bits) - 1) * p.stride + p.taps;
-  p.halo_columns = divide_up(((1 << p.column_bits) - 1) * p.stride + p.taps, p.stride) * p.stride;
-  p.halo_pixels = (p.halo_rows * p.halo_columns) << p.image_bits;
+  cut_output(p, kConvWarps * out.tile.pixels_per_warp);
+  p.channel_tiles = divide_up(p.co_group, out.tile.channels);
 
   const int channel_bytes = p.ci_group * element_bytes(precision);
   if (aligned && channel_bytes > kStepBytes) out.steps = 2;
@@ -151,11 +155,11 @@ ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multi
 }
 
 std::vector<ConvTile> conv_tiles(const ConvShape& shape, Precision precision) {
-  return fitting_tiles(problem_of(shape), precision);
+  return fitting_tiles(conv_problem(shape), precision);
 }
 
 ConvTile suggest_tile(const ConvShape& shape, Precision precision, int multiprocessors) {
-  return suggest_tile(problem_of(shape), precision, multiprocessors);
+  return suggest_tile(conv_problem(shape), precision, multiprocessors);
 }
 
 void run_convolution(const char* name, const ConvProblem& problem, Precision precision,
@@ -182,7 +186,7 @@ void run_convolution(const char* name, const ConvProblem& problem, Precision pre
 
 void conv2d(const ConvShape& shape, Precision precision, const ConvOperands& operands,
             const ConvTile& tile, Stream stream) {
-  run_convolution("conv2d", problem_of(shape), precision, operands, tile, stream);
+  run_convolution("conv2d", conv_problem(shape), precision, operands, tile, stream);
 }
 
 }  // namespace ptynet::cuda

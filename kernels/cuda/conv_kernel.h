@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/cuda/activate_all.h"
+#include "kernels/cuda/conv_copies.h"
 #include "kernels/cuda/conv_products.h"
 
 namespace ptynet::cuda {
@@ -42,34 +43,6 @@ struct ConvStep {
     tap_row = 0;
     ++chunk;
     input_buffer = input_buffer + 1 == p.input_buffers ? 0 : input_buffer + 1;
-  }
-};
-
-// Columns of the halo are stored in the order 0, s, 2 s, .., 1, s + 1, .. of the stride s, so that
-// what one tap of successive output pixels reads is successive too.
-PTYNET_DEVICE int halo_slot(const ConvProblem& p, int column) {
-  if (p.stride == 1) return column;
-  return column % p.stride * (p.halo_columns / p.stride) + column / p.stride;
-}
-
-// Copies between global and shared memory, kVectorBytes at a time: asynchronously where arrays are
-// aligned to as much, else by single elements.
-template <typename Element, bool kAligned>
-struct Copier {
-  static constexpr int kElements = kVectorBytes / static_cast<int>(sizeof(Element));
-
-  // `count` elements of `from` count, zeros follow; at most a vector.
-  PTYNET_DEVICE static void copy(unsigned char* to, const Element* from, int count) {
-    if constexpr (kAligned) {
-      copy_async<kVectorBytes>(to, from, count > 0);
-    } else {
-      Vector<Element, kElements> v;
-      PTYNET_UNROLL
-      for (int i = 0; i < kElements; ++i) {
-        v[i] = i < count ? load_readonly(from + i) : from_float<Element>(0);
-      }
-      store(reinterpret_cast<Vector<Element, kElements>*>(to), v);
-    }
   }
 };
 
@@ -155,7 +128,9 @@ class ConvBlock {
         const bool inside = image < p_.n && column >= 0 && column < p_.w;
         const int count = inside ? p_.ci_group - channel : 0;
         const Element* from = x + (row_start + column) * p_.ci + channel;
-        unsigned char* to = to_image + halo_slot(p_, l / kVectors) * kPitch + vector * kVectorBytes;
+        unsigned char* to = to_image +
+                            halo_slot(l / kVectors, p_.stride, p_.halo_columns) * kPitch +
+                            vector * kVectorBytes;
         PTYNET_NO_UNROLL
         for (int r = warp(), row = first_row; r < p_.halo_rows; r += kConvWarps) {
           const bool valid = count > 0 && row >= 0 && row < p_.h;
@@ -201,7 +176,7 @@ class ConvBlock {
     const int first_pixel = step.input_buffer * p_.halo_pixels + step.tap_row * p_.halo_columns;
     const unsigned char* input = input_ + first_pixel * kPitch;
     const unsigned char* weights = weights_ + step.stage * p_.taps * kChannels * kPitch;
-    // As halo_slot(p_, tap), without its division.
+    // As halo_slot() of the tap, without its division.
     const int next_phase = p_.halo_columns / p_.stride * kPitch;
     const int next_column = p_.stride * next_phase - kPitch;
     int phase = 0;

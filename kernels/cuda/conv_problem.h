@@ -33,17 +33,24 @@ struct ConvProblem {
   Activation activation;
   bool whole_vectors;  // y may be written kVectorChannels at a time
 
-  // How it is cut into tiles; filled in by run_convolution().
+  // How it is cut into tiles; filled in by cut_output().
   int column_bits, row_bits, image_bits;  // log2 of the tile's extents
   int tiles_across, tiles_down;
-  int channel_tiles;            // of a group
   int halo_rows, halo_columns;  // of input that one image of a tile reads; columns: a multiple of
                                 // the stride
   int halo_pixels;              // of all images of a tile
-  int chunks;                   // of a group's input channels
-  int stages;                   // of the ring of weights: 2 or 3
-  int input_buffers;            // of the ring of input chunks
+
+  // By run_convolution().
+  int channel_tiles;  // of a group
+  int chunks;         // of a group's input channels
+  int stages;         // of the ring of weights: 2 or 3
+  int input_buffers;  // of the ring of input chunks
 };
+
+// Not yet cut.
+ConvProblem conv_problem(const ConvShape& shape);
+// Into tiles of so many output pixels, or the next power of two.
+void cut_output(ConvProblem& problem, int pixels);
 
 using ConvKernel = void (*)(ConvProblem, ConvOperands);
 
