@@ -19,17 +19,6 @@ void CudaBackend::batch_norm_gradient(const Array&, const BatchStatistics&, cons
                                       const Array&, OperandGradients&) {
   fail_learning("batch_norm_gradient");
 }
-void CudaBackend::conv2d_gradient(const Array&, const Array&, const OutputGradient&,
-                                  const ConvOptions&, OperandGradients&) {
-  fail_learning("conv2d_gradient");
-}
-void CudaBackend::conv_transpose2d_gradient(const Array&, const Array&, const OutputGradient&,
-                                            const ConvOptions&, OperandGradients&) {
-  fail_learning("conv_transpose2d_gradient");
-}
-void CudaBackend::activation_gradient(const OutputGradient&, const Activation&, Array&) {
-  fail_learning("activation_gradient");
-}
 void CudaBackend::max_pool2d_gradient(const Array&, std::int64_t, const Array&, Array&) {
   fail_learning("max_pool2d_gradient");
 }
