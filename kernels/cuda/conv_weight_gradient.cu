@@ -12,7 +12,8 @@ namespace {
 
 constexpr int kMostWarps = 10;  // two slices of all rows of a kernel of 5 taps
 constexpr int kMostSlices = 4;
-constexpr int kBlocksEach = 2;  // per multiprocessor, that the work is split into
+// Per multiprocessor, that the work is split for: as many as have their sums in registers.
+constexpr int kWarpsEach = 12;
 
 struct WeightProblem {
   ConvProblem conv;  // cut into tiles of kWeightPixels
@@ -129,7 +130,7 @@ class WeightBlock {
     fetch_dz(at, dz_of(buffer));
   }
 
-  // A vector of the first `count` elements of `from`, then zeros.
+  // A vector of the first `count` elements of `from`, then zeros; all zeros from 0 down.
   PTYNET_DEVICE static void copy(Element* to, const Element* from, int count, bool aligned) {
     auto* bytes = reinterpret_cast<unsigned char*>(to);
     if (aligned) {
@@ -155,7 +156,7 @@ class WeightBlock {
       for (int l = lane(); l < p.halo_columns * vectors; l += kWarpLanes) {
         const int column = first_column + l / vectors;
         const int channel = input_ + l % vectors * kElements;
-        const bool valid = inside && column >= 0 && column < p.w && channel < p.ci_group;
+        const bool valid = inside && column >= 0 && column < p.w;
         const std::int64_t from = (row_start + column) * p.ci + group_ * p.ci_group + channel;
         const int place = r * p.halo_columns + slot(l / vectors);
         copy(to + place * x_pitch_ + l % vectors * kElements, valid ? x + from : x,
@@ -175,7 +176,7 @@ class WeightBlock {
       const int column = at.column + (pixel & ((1 << p.column_bits) - 1));
       const int row = at.row + (pixel >> p.column_bits & ((1 << p.row_bits) - 1));
       const int image = at.image + (pixel >> (p.column_bits + p.row_bits));
-      const bool valid = image < p.n && row < p.oh && column < p.ow && channel < p.co_group;
+      const bool valid = image < p.n && row < p.oh && column < p.ow;
       const std::int64_t from =
           ((static_cast<std::int64_t>(image) * p.oh + row) * p.ow + column) * p.co +
           group_ * p.co_group + channel;
@@ -281,10 +282,12 @@ WeightPlan plan_of(const ConvShape& shape, Precision precision, int multiprocess
   p.dz_tiles = divide_up(p.conv.co_group, out.outputs);
   p.tiles = p.conv.tiles_across * p.conv.tiles_down * divide_up(p.conv.n, 1 << p.conv.image_bits);
   p.weights = std::int64_t{shape.co} * shape.kernel * shape.kernel * p.conv.ci_group;
-  const Index3 blocks{p.x_tiles * p.run_tiles, shape.groups * p.dz_tiles, 1};
-  p.splits = std::clamp(divide_up(kBlocksEach * multiprocessors, blocks.x * blocks.y), 1, p.tiles);
+  const Index3 blocks{p.x_tiles * p.run_tiles, shape.groups * p.dz_tiles};
+  const int warps = p.runs << p.slice_bits;
+  const int wanted = multiprocessors * std::max(1, kWarpsEach / warps);
+  p.splits = std::clamp(wanted / (blocks.x * blocks.y), 1, p.tiles);
   out.launch = {{blocks.x, blocks.y, p.splits},
-                (p.runs << p.slice_bits) * kWarpLanes,
+                warps * kWarpLanes,
                 shared_bytes(p, out.outputs, out.element_bytes)};
   return out;
 }
