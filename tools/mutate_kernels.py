@@ -37,10 +37,14 @@ NOT_KERNELS = {"device.h", "device_gpu.h", "device_host.h", "stream.h"}
 JUSTIFIED = "tests/cuda_on_cpu/surviving_mutants.json"
 # The cases that run a file: those whose line contains one of these words.
 CASES = {
+    "add_parts.cu": ["add_parts"],
     "batch_norm.cu": ["batch_norm"],
+    "conv_copies.h": ["conv2d", "weight_gradient"],
     "conv_kernel.h": ["conv2d", "conv_transpose2d"],
     "conv_tile.h": ["conv2d", "conv_transpose2d"],
     "conv_transpose.cu": ["conv_transpose2d"],
+    "conv_weight_gradient.cu": ["weight_gradient"],
+    "conv_weight_products.h": ["weight_gradient"],
     "conv_wgmma_kernel.cu": ["wgmma"],
     "far_field.cu": ["far_field", "intensity_residual"],
     "frame_reader.h": ["input_rule", "far_field", "intensity_residual"],
@@ -49,6 +53,7 @@ CASES = {
     "pointwise.cu": ["activation", "add ", "concat_channels"],
     "resize.cu": ["max_pool2d", "upsample_bilinear2d"],
     "stitch.cu": ["stitch"],
+    "sum_gradient.cu": ["sum_gradient"],
     "thin_conv.cu": ["thin_"],
     "thin_output.cu": ["thin_"],
     "thin_output_block.h": ["thin"],

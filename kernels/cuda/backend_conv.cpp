@@ -110,9 +110,8 @@ void CudaBackend::convolve(const Convolution& c) {
   const auto bytes = static_cast<std::int64_t>(candidate->workspace_bytes());
   Array workspace;
   if (bytes > 0) workspace = scratch({bytes}, DType::kU8);
-  const std::string_view operation = c.task.transposed ? "conv_transpose2d" : "conv2d";
   const Step run = step_of(candidate, c, weights.data, workspace.data(), narrow);
-  submit(text(operation, " by ", candidate->name()), c.y,
+  submit(text(operation_of(c.task), " by ", candidate->name()), c.y,
          [run, prepare = weights.prepare](Stream stream) {
            if (prepare) prepare(stream);
            run(stream);
@@ -183,9 +182,11 @@ CudaBackend::Weights CudaBackend::weights_for(const Convolution& c, bool packed,
   return out;
 }
 
-// Made once for each task. Where a library fails, or is missing, it has no candidates.
+// Made once for each task. Where a library fails, or is missing, it has no candidates; nor for
+// gradients, which a library may add up in another order each time.
 const CudaBackend::Candidates& CudaBackend::library_candidates(const Convolution& c) {
   static const Candidates none;
+  if (c.task.gradient) return none;
   const Array* operands[] = {&c.x, &c.w, &c.b, &c.y};
   if (!std::all_of(std::begin(operands), std::end(operands), is_on_vector)) return none;
   const ConvTask& task = c.task;

@@ -1,5 +1,5 @@
-// Training on CUDA, but for the gradients beside their forward operations. An operation that is not
-// written yet says so where it is asked for.
+// Training on CUDA: batch norm, output heads and the optimiser. The other gradients stand beside
+// their forward operations.
 #include <cstring>
 
 #include "kernels/cuda/batch_norm_training.h"
@@ -10,10 +10,6 @@
 namespace ptynet::cuda {
 
 namespace {
-
-[[noreturn]] void fail_learning(std::string_view operation) {
-  fail_runtime(operation, " is not there on CUDA yet: train and fine-tune with --device cpu");
-}
 
 BatchShape batch_shape(const Array& x) {
   const std::int64_t channels = x.shape()[3];
@@ -101,18 +97,6 @@ void CudaBackend::keep_power(Array& x, double power) {
   submit("keep_power", x,
          [values = x.data<float>(), count = x.elements(), power, memory = parts.data<double>()](
              Stream stream) { cuda::keep_power(values, count, power, memory, stream); });
-}
-
-void CudaBackend::conv2d_gradient(const Array&, const Array&, const OutputGradient&,
-                                  const ConvOptions&, OperandGradients&) {
-  fail_learning("conv2d_gradient");
-}
-void CudaBackend::conv_transpose2d_gradient(const Array&, const Array&, const OutputGradient&,
-                                            const ConvOptions&, OperandGradients&) {
-  fail_learning("conv_transpose2d_gradient");
-}
-void CudaBackend::activation_gradient(const OutputGradient&, const Activation&, Array&) {
-  fail_learning("activation_gradient");
 }
 
 }  // namespace ptynet::cuda

@@ -56,10 +56,10 @@ bool takes_whole_vectors(const ConvProblem& p, const void* y) {
   return p.co_group % kVectorChannels == 0 && on_vector(y);
 }
 
-void cut_output(ConvProblem& p, const ConvTile& tile, int least_bits) {
+void cut_output(ConvProblem& p, int pixels, int least_bits) {
   const int rows = divide_up(p.oh, p.phases);
   const int columns = divide_up(p.ow, p.phases);
-  const int bits = bits_to_hold(kConvWarps * tile.pixels_per_warp);
+  const int bits = bits_to_hold(pixels);
   const auto bits_of = [&](int extent, int most) {
     return std::min(std::max(bits_to_hold(extent), least_bits), most);
   };
@@ -70,10 +70,6 @@ void cut_output(ConvProblem& p, const ConvTile& tile, int least_bits) {
   p.column_bits = bits - p.row_bits - p.image_bits;
   p.tiles_across = divide_up(columns, 1 << p.column_bits);
   p.tiles_down = divide_up(rows, 1 << p.row_bits);
-  p.channel_tiles = divide_up(p.co_group, tile.channels);
-}
-
-void measure_halo(ConvProblem& p) {
   p.halo_rows = ((1 << p.row_bits) - 1) * p.stride + p.taps;
   p.halo_columns = divide_up(((1 << p.column_bits) - 1) * p.stride + p.taps, p.stride) * p.stride;
   p.halo_pixels = (p.halo_rows * p.halo_columns) << p.image_bits;
@@ -116,8 +112,8 @@ ConvKernel find_kernel(Precision precision, const ConvTile& tile, int steps, boo
 Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precision, bool aligned) {
   Plan out{problem, aligned ? tile : kSlowTile, aligned, 1, {}, 0};
   ConvProblem& p = out.problem;
-  cut_output(p, out.tile, 0);
-  measure_halo(p);
+  cut_output(p, kConvWarps * out.tile.pixels_per_warp, 0);
+  p.channel_tiles = divide_up(p.co_group, out.tile.channels);
 
   const int channel_bytes = p.ci_group * element_bytes(precision);
   if (aligned && channel_bytes > kStepBytes) out.steps = 2;

@@ -17,6 +17,11 @@ struct ConvShape {
   int padding;  // zeros on all four sides, px
   int groups;
   Activation activation;
+  // Of a transposed convolution's y: rows and columns beyond the last that an input reaches, fewer
+  // than the stride. With them it is the gradient of a convolution that left a rest of its input
+  // unread.
+  int extra_rows = 0;
+  int extra_columns = 0;
 };
 
 // All of the precision's array type, but for the bias and y where it is to be f32. Device memory.

@@ -85,11 +85,20 @@ std::vector<std::shared_ptr<ConvCandidate>> hand_written_convs(const ConvTask& t
   return out;
 }
 
+std::string_view operation_of(const ConvTask& task) {
+  if (task.gradient) {
+    return task.transposed ? "gradient by x, conv2d" : "gradient by x, conv_transpose2d";
+  }
+  return task.transposed ? "conv_transpose2d" : "conv2d";
+}
+
 std::string describe(const ConvTask& task) {
   const ConvShape& s = task.shape;
-  return text(task.transposed ? "conv_transpose2d" : "conv2d", " [", s.n, ", ", s.h, ", ", s.w,
-              ", ", s.ci, "] -> ", s.co, ", ", s.kernel, "x", s.kernel, ", stride ", s.stride,
-              ", padding ", s.padding, ", groups ", s.groups, ", ", name_of(s.activation.kind),
+  const bool extra = s.extra_rows != 0 || s.extra_columns != 0;
+  return text(operation_of(task), " [", s.n, ", ", s.h, ", ", s.w, ", ", s.ci, "] -> ", s.co, ", ",
+              s.kernel, "x", s.kernel, ", stride ", s.stride, ", padding ", s.padding,
+              extra ? text(", extra ", s.extra_rows, " x ", s.extra_columns) : "", ", groups ",
+              s.groups, ", ", name_of(s.activation.kind),
               s.activation.alpha != 0 ? text(" ", s.activation.alpha) : "", ", ",
               name_of(task.precision));
 }

@@ -14,6 +14,9 @@ struct ConvTask {
   ConvShape shape;
   Precision precision = Precision::kF32;
   bool transposed = false;
+  // It is the gradient of another convolution by its input, and has the weights of that one. Of a
+  // transposed one it is a convolution, and the other way round.
+  bool gradient = false;
 };
 
 // One way, for one task. Operands are aligned to 256 bytes or to what their arrays have.
@@ -35,6 +38,8 @@ class ConvCandidate {
 std::vector<std::shared_ptr<ConvCandidate>> hand_written_convs(const ConvTask& task,
                                                                int multiprocessors);
 
+// "conv2d", or for a gradient "gradient by x, conv_transpose2d": of what it is the gradient.
+std::string_view operation_of(const ConvTask& task);
 // "conv2d [1, 128, 128, 16] -> 16, 3x3, stride 1, padding 1, groups 2, leaky_relu 0.2, fp16".
 std::string describe(const ConvTask& task);
 

@@ -8,27 +8,6 @@
 
 namespace ptynet::cuda {
 
-// Copies between global and shared memory, kVectorBytes at a time: asynchronously where arrays are
-// aligned to as much, else by single elements.
-template <typename Element, bool kAligned>
-struct Copier {
-  static constexpr int kElements = kVectorBytes / static_cast<int>(sizeof(Element));
-
-  // `count` elements of `from` count, zeros follow; at most a vector.
-  PTYNET_DEVICE void operator()(unsigned char* to, const Element* from, int count) const {
-    if constexpr (kAligned) {
-      copy_async<kVectorBytes>(to, from, count > 0);
-    } else {
-      Vector<Element, kElements> v;
-      PTYNET_UNROLL
-      for (int i = 0; i < kElements; ++i) {
-        v[i] = i < count ? load_readonly(from + i) : from_float<Element>(0);
-      }
-      store(reinterpret_cast<Vector<Element, kElements>*>(to), v);
-    }
-  }
-};
-
 template <typename Math, int kPixels, int kChannels, int kSteps, bool kAligned>
 class ConvBlock {
  public:
@@ -105,7 +84,7 @@ class ConvBlock {
     const int first_pixel = step.input_buffer * p_.halo_pixels + step.tap_row * p_.halo_columns;
     const unsigned char* input = input_ + first_pixel * kPitch;
     const unsigned char* weights = weights_ + step.stage * p_.taps * kChannels * kPitch;
-    // As halo_slot(p_, tap), without its division.
+    // As halo_slot() of the tap, without its division.
     const int next_phase = p_.halo_columns / p_.stride * kPitch;
     const int next_column = p_.stride * next_phase - kPitch;
     int phase = 0;

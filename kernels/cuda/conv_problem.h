@@ -33,16 +33,18 @@ struct ConvProblem {
   Activation activation;
   bool whole_vectors;  // y may be written kVectorChannels at a time
 
-  // How it is cut into tiles; filled in by run_convolution().
+  // How it is cut into tiles; filled in by cut_output().
   int column_bits, row_bits, image_bits;  // log2 of the tile's extents
   int tiles_across, tiles_down;
-  int channel_tiles;            // of a group
   int halo_rows, halo_columns;  // of input that one image of a tile reads; columns: a multiple of
                                 // the stride
   int halo_pixels;              // of all images of a tile
-  int chunks;                   // of a group's input channels
-  int stages;                   // of the ring of weights: 2 or 3
-  int input_buffers;            // of the ring of input chunks
+
+  // By run_convolution().
+  int channel_tiles;  // of a group
+  int chunks;         // of a group's input channels
+  int stages;         // of the ring of weights: 2 or 3
+  int input_buffers;  // of the ring of input chunks
 };
 
 inline int divide_up(int a, int b) { return (a + b - 1) / b; }
@@ -59,14 +61,14 @@ using ConvKernel = void (*)(ConvProblem, ConvOperands);
 template <typename Math>
 ConvKernel find_conv_kernel(const ConvTile& tile, int steps, bool aligned);
 
+// Not yet cut.
 ConvProblem conv_problem(const ConvShape& shape);
 ConvProblem transposed_problem(const ConvShape& shape);  // conv_transpose.cu
 
-// Fills in the tile's extents in pixels, each a power of two and rows and columns of at least 2 to
-// the power of `least_bits`, and the counts of tiles.
-void cut_output(ConvProblem& problem, const ConvTile& tile, int least_bits);
-// Then the halo's.
-void measure_halo(ConvProblem& problem);
+// Into tiles of so many output pixels, or the next power of two: extents in pixels, each a power of
+// two and rows and columns of at least 2 to the power of `least_bits`, counts of tiles, and the
+// halo.
+void cut_output(ConvProblem& problem, int pixels, int least_bits);
 // Whether operands may be copied kVectorBytes at a time.
 bool is_aligned(const ConvProblem& problem, Precision precision, const ConvOperands& operands);
 // ConvProblem::whole_vectors.

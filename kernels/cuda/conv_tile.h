@@ -3,7 +3,7 @@
 #pragma once
 
 #include "kernels/cuda/activate_all.h"
-#include "kernels/cuda/conv_problem.h"
+#include "kernels/cuda/conv_copies.h"
 
 namespace ptynet::cuda {
 
@@ -43,13 +43,6 @@ struct ConvStep {
     input_buffer = input_buffer + 1 == p.input_buffers ? 0 : input_buffer + 1;
   }
 };
-
-// Columns of the halo are stored in the order 0, s, 2 s, .., 1, s + 1, .. of the stride s, so that
-// what one tap of successive output pixels reads is successive too.
-PTYNET_DEVICE int halo_slot(const ConvProblem& p, int column) {
-  if (p.stride == 1) return column;
-  return column % p.stride * (p.halo_columns / p.stride) + column / p.stride;
-}
 
 // Zeros before the first row or column, for a phase of that axis.
 PTYNET_DEVICE int padding_of(const ConvProblem& p, int phase) {
@@ -96,8 +89,9 @@ class ConvInput {
         const bool inside = image < p_.n && column >= 0 && column < p_.w;
         const int count = inside ? p_.ci_group - channel : 0;
         const Element* from = x + (row_start + column) * p_.ci + channel;
-        unsigned char* to =
-            to_image + halo_slot(p_, halo_column) * places.pitch + vector * places.vector_pitch;
+        unsigned char* to = to_image +
+                            halo_slot(halo_column, p_.stride, p_.halo_columns) * places.pitch +
+                            vector * places.vector_pitch;
         PTYNET_NO_UNROLL
         for (int r = warp(), row = first_row; r < p_.halo_rows; r += kConvWarps) {
           const bool valid = count > 0 && row >= 0 && row < p_.h;

@@ -64,8 +64,8 @@ ConvProblem transposed_problem(const ConvShape& s) {
   p.h = s.h;
   p.w = s.w;
   p.ci = s.ci;
-  p.oh = (s.h - 1) * s.stride - 2 * s.padding + s.kernel;
-  p.ow = (s.w - 1) * s.stride - 2 * s.padding + s.kernel;
+  p.oh = (s.h - 1) * s.stride - 2 * s.padding + s.kernel + s.extra_rows;
+  p.ow = (s.w - 1) * s.stride - 2 * s.padding + s.kernel + s.extra_columns;
   p.co = s.co;
   p.ci_group = s.ci / s.groups;
   p.co_group = s.co / s.groups;
@@ -76,6 +76,20 @@ ConvProblem transposed_problem(const ConvShape& s) {
   p.phase_padding = s.padding;
   p.activation = s.activation;
   return p;
+}
+
+ConvShape input_gradient_of(const ConvShape& conv) {
+  const ConvProblem forward = conv_problem(conv);
+  ConvShape out = conv;
+  out.h = forward.oh;
+  out.w = forward.ow;
+  out.ci = conv.co;
+  out.co = conv.ci;
+  out.activation = {};
+  const ConvProblem back = transposed_problem(out);
+  out.extra_rows = conv.h - back.oh;
+  out.extra_columns = conv.w - back.ow;
+  return out;
 }
 
 std::int64_t packed_weights(const ConvShape& s) {

@@ -10,7 +10,11 @@
 namespace ptynet::cuda {
 
 // ConvShape of a transposed convolution: y is [n, oh, ow, co], oh = (h - 1) * stride - 2 * padding
-// + kernel.
+// + kernel + extra_rows.
+
+// The one that takes a convolution's derivative by its output to that by its input, with the same
+// weights: x's extents are met exactly, and what no output was made of gets 0.
+ConvShape input_gradient_of(const ConvShape& conv);
 
 // Elements of the weights as conv_transpose2d() wants them: [stride, stride, co, t, t, ci /
 // groups], t = kernel / stride rounded up, zero where a phase has fewer taps.

@@ -37,8 +37,8 @@ int plane_bytes(int places, int steps) {
 Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precision) {
   Plan out{{problem, 0, 0}, 1, {}, 0};
   ConvProblem& p = out.problem.conv;
-  cut_output(p, tile, kSquareBits);
-  measure_halo(p);
+  cut_output(p, kConvWarps * tile.pixels_per_warp, kSquareBits);
+  p.channel_tiles = divide_up(p.co_group, tile.channels);
 
   const int channel_bytes = p.ci_group * element_bytes(precision);
   out.steps = channel_bytes % (2 * kStepBytes) == 0 ? 2 : 1;

@@ -137,7 +137,7 @@ class WgmmaBlock {
     int tap = 0;
     PTYNET_NO_UNROLL
     do {
-      SharedMatrix pixels = input.moved(halo_slot(p_, tap) * kVectorBytes);
+      SharedMatrix pixels = input.moved(halo_slot(tap, p_.stride, p_.halo_columns) * kVectorBytes);
       warpgroup_fence();
       PTYNET_UNROLL
       for (int step = 0; step < kSteps; ++step) {

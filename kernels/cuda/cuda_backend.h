@@ -77,7 +77,7 @@ class CudaBackend final : public Backend {
   void stitch(const Array& object, const Array& weight, const Array& corners, std::int64_t border,
               const CanvasSums& canvas) override;
 
-  // Training. What is not there yet gives Error (runtime) with its name (backend_learning.cpp).
+  // Training.
   void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
                            Array& y) override;
   void batch_norm_gradient(const Array& x, const BatchStatistics& batch, const Activation& a,
@@ -87,6 +87,12 @@ class CudaBackend final : public Backend {
   void conv_transpose2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
                                  const ConvOptions& o, OperandGradients& d) override;
   void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) override;
+
+  // Not there yet: Error (runtime) that names the operation (backend_learning.cpp).
+  void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
+                           Array& y) override;
+  void batch_norm_gradient(const Array& x, const BatchStatistics& batch, const Activation& a,
+                           const Array& dy, OperandGradients& d) override;
   void max_pool2d_gradient(const Array& x, std::int64_t kernel, const Array& dy,
                            Array& dx) override;
   void upsample_bilinear2d_gradient(const Array& dy, std::int64_t scale, Array& dx) override;
@@ -165,6 +171,13 @@ class CudaBackend final : public Backend {
   static Weights weights_for(const Convolution& c, bool packed, Allocator& memory);
   // For a step: constant ones are prepared here, once for a recording.
   Weights step_weights(const Convolution& c, bool packed);
+
+  // Gradients of convolutions. The first gives the derivative by the biased sum, dz, where it is
+  // wanted, and d_bias unless that is empty.
+  Array sum_gradient(const OutputGradient& out, const Activation& a, bool wanted, Array& d_bias);
+  // `conv` is a convolution, x its input and dz the derivative by its biased sum.
+  void weight_gradient(std::string_view operation, const ConvTask& conv, const Array& x,
+                       const Array& dz, Array& dw);
 
   // Two convolutions; what is between them has an array only where they run one by one.
   struct Pair {

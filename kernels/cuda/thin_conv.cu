@@ -308,8 +308,8 @@ void thin_conv_transpose2d(const ConvShape& s, Precision precision, const ConvOp
                  " -> ", s.co, ", stride ", s.stride, ": use conv_transpose2d");
   }
   ThinProblem p = problem_of(s);
-  p.oh = (s.h - 1) * s.stride - 2 * s.padding + s.kernel;
-  p.ow = (s.w - 1) * s.stride - 2 * s.padding + s.kernel;
+  p.oh = (s.h - 1) * s.stride - 2 * s.padding + s.kernel + s.extra_rows;
+  p.ow = (s.w - 1) * s.stride - 2 * s.padding + s.kernel + s.extra_columns;
   const std::int64_t pixels = static_cast<std::int64_t>(s.n) * p.oh * p.ow;
   const int blocks = static_cast<int>((pixels + kThreads - 1) / kThreads);
   launch("thin_conv_transpose2d", of_precision<Transposed>(precision),

@@ -24,6 +24,7 @@ struct Case {
 };
 
 std::vector<Case> convolution_cases();
+std::vector<Case> conv_gradient_cases();
 std::vector<Case> fused_cases();
 std::vector<Case> pointwise_cases();
 std::vector<Case> batch_norm_cases();

@@ -184,23 +184,11 @@ std::vector<float> computed(const Variant& v, const Operands& operands) {
   return floats_of(y, result_precision(v));
 }
 
-// What one element may be off by, apart from the rounding of the result itself: K products of
-// size 1/3 add up to sqrt(K) / 3 (K / 4 where all are positive), each addition rounds to 2^-24 of
-// that, and errors of either sign add up as their root.
-double allowed_error(const Variant& v, std::int64_t terms) {
-  constexpr double kSafety = 8;
-  const double root = std::sqrt(static_cast<double>(terms));
-  const double products = root / 3;
-  const double sum = v.positive ? static_cast<double>(terms) / 4 : products;
-  const double additions = std::max(1.0, root) * 0x1p-24 * (sum + 1);
-  return kSafety * additions + kSafety / 2 * operand_rounding(v.precision) * products;
-}
-
 Outcome run_variant(const Variant& v) {
   const Operands operands = make_operands(v);
   const std::vector<double> expected = reference(v, operands);
   const std::vector<float> found = computed(v, operands);
-  const double allowed = allowed_error(v, operands.terms);
+  const double allowed = sum_rounding(operands.terms, v.precision, v.positive);
   Outcome out;
   double squares = 0;
   double error_squares = 0;

@@ -1,8 +1,12 @@
 #include "tests/cuda_on_cpu/count_layers.h"
 
+#include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "kernels/cuda/conv_candidates.h"
 #include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/conv_weight_gradient.h"
 #include "kernels/cuda/fused_thin.h"
 #include "kernels/cuda/thin_conv.h"
 #include "tests/cuda_on_cpu/device_memory.h"
@@ -26,51 +30,101 @@ DeviceMemory memory(double elements) {
   return out;
 }
 
-bool is_thin(const Layer& layer) {
-  const ConvShape shape = layer.shape(1);
-  return layer.transposed ? is_thin_conv_transpose2d(shape) : is_thin_conv2d(shape, kPrecision);
+std::string name_of(const Layer& layer, const char* gradient = "") {
+  return text(layer.size, "px/", layer.in, "->", layer.out, "/k", layer.kernel, "/s", layer.stride,
+              "/g", layer.groups, layer.transposed ? "/transposed" : "", gradient);
 }
 
-ConvTile tile_of(const Layer& layer) {
-  const ConvShape shape = layer.shape(1);
-  return layer.transposed ? suggest_transposed_tile(shape, kPrecision, kMultiprocessors)
-                          : suggest_tile(shape, kPrecision, kMultiprocessors);
+bool is_thin(const ConvTask& task) {
+  return task.transposed ? is_thin_conv_transpose2d(task.shape)
+                         : is_thin_conv2d(task.shape, kPrecision);
 }
 
-void run(const Layer& layer, const ConvOperands& operands) {
-  const ConvShape shape = layer.shape(1);
-  if (is_thin(layer)) {
-    (layer.transposed ? thin_conv_transpose2d : thin_conv2d)(shape, kPrecision, operands, nullptr);
+// What counted, beside the least of memory, and of matrix instructions for so many products.
+LayerCounts counts_of(const twin::Counts& c, double bytes, double products) {
+  LayerCounts out{};
+  out.sectors = c.global_sectors;
+  out.least_sectors = static_cast<std::int64_t>(std::ceil(bytes / kSectorBytes));
+  out.waves = c.shared_waves;
+  out.accesses = c.shared_accesses;
+  out.products = c.matrix_instructions;
+  out.least_products = static_cast<std::int64_t>(std::ceil(products / kProductsPerInstruction));
+  return out;
+}
+
+ConvTile tile_of(const ConvTask& task) {
+  return task.transposed ? suggest_transposed_tile(task.shape, kPrecision, kMultiprocessors)
+                         : suggest_tile(task.shape, kPrecision, kMultiprocessors);
+}
+
+void run(const ConvTask& task, const ConvOperands& operands) {
+  if (is_thin(task)) {
+    (task.transposed ? thin_conv_transpose2d : thin_conv2d)(task.shape, kPrecision, operands,
+                                                            nullptr);
   } else {
-    (layer.transposed ? conv_transpose2d : conv2d)(shape, kPrecision, operands, tile_of(layer),
-                                                   nullptr);
+    (task.transposed ? conv_transpose2d : conv2d)(task.shape, kPrecision, operands, tile_of(task),
+                                                  nullptr);
   }
 }
 
-LayerCounts count_layer(const char* network, const Layer& layer) {
-  const bool thin = is_thin(layer);
-  const DeviceMemory x = memory(layer.inputs(1));
-  const DeviceMemory y = memory(layer.outputs(1));
-  const DeviceMemory w =
-      memory(layer.transposed && !thin ? static_cast<double>(packed_weights(layer.shape(1)))
-                                       : layer.weights());
+// The convolution `task` of a layer, or of its gradient.
+LayerCounts count_convolution(const Layer& layer, const ConvTask& task) {
+  const bool thin = is_thin(task);
+  const DeviceMemory x = memory(task.gradient ? layer.outputs(1) : layer.inputs(1));
+  const DeviceMemory y = memory(task.gradient ? layer.inputs(1) : layer.outputs(1));
+  const DeviceMemory w = memory(
+      task.transposed && !thin ? static_cast<double>(packed_weights(task.shape)) : layer.weights());
   const twin::Counting counting;
-  run(layer, {x.data(), w.data(), nullptr, y.data()});
-  const twin::Counts& c = counting.counts();
+  run(task, {x.data(), w.data(), nullptr, y.data()});
+  LayerCounts out =
+      counts_of(counting.counts(), static_cast<double>(x.bytes() + w.bytes() + y.bytes()),
+                thin ? 0 : layer.flop(1) / 2);
+  out.layer = name_of(layer, task.gradient ? "/dx" : "");
+  const ConvTile tile = tile_of(task);
+  out.tile = thin ? "thin" : text(tile.pixels_per_warp, "x", tile.channels);
+  return out;
+}
 
-  const double bytes = static_cast<double>(x.bytes() + w.bytes() + y.bytes());
-  const double products = thin ? 0 : layer.flop(1) / 2 / kProductsPerInstruction;
-  const ConvTile tile = tile_of(layer);
-  return {network,
-          text(layer.size, "px/", layer.in, "->", layer.out, "/k", layer.kernel, "/s", layer.stride,
-               "/g", layer.groups, layer.transposed ? "/transposed" : ""),
-          thin ? "thin" : text(tile.pixels_per_warp, "x", tile.channels),
-          c.global_sectors,
-          static_cast<std::int64_t>(std::ceil(bytes / kSectorBytes)),
-          c.shared_waves,
-          c.shared_accesses,
-          c.matrix_instructions,
-          static_cast<std::int64_t>(std::ceil(products))};
+// The convolution that has a layer's weights: of a transposed one, from its output to its input.
+ConvShape convolution_of(const Layer& layer) {
+  ConvShape out = layer.shape(1);
+  if (!layer.transposed) return out;
+  out.h = out.w = layer.output_size();
+  std::swap(out.ci, out.co);
+  return out;
+}
+
+LayerCounts count_layer(const Layer& layer) {
+  return count_convolution(layer, {layer.shape(1), kPrecision, layer.transposed, false});
+}
+
+LayerCounts count_input_gradient(const Layer& layer) {
+  const ConvShape conv = convolution_of(layer);
+  return count_convolution(layer, {layer.transposed ? conv : input_gradient_of(conv), kPrecision,
+                                   !layer.transposed, true});
+}
+
+LayerCounts count_weight_gradient(const Layer& layer) {
+  const ConvShape conv = convolution_of(layer);
+  DeviceMemory x = memory(layer.inputs(1));
+  DeviceMemory dz = memory(layer.outputs(1));
+  if (layer.transposed) std::swap(x, dz);
+  const auto floats = [](double count) { return memory(count * sizeof(float) / sizeof(Half)); };
+  const DeviceMemory dw = floats(layer.weights());
+  const std::int64_t parts_count = weight_gradient_parts(conv, kPrecision, kMultiprocessors);
+  const DeviceMemory parts = floats(static_cast<double>(parts_count));
+  const twin::Counting counting;
+  weight_gradient(
+      conv, kPrecision,
+      {x.data(), dz.data(), static_cast<float*>(dw.data()), static_cast<float*>(parts.data())},
+      kMultiprocessors, nullptr);
+  LayerCounts out =
+      counts_of(counting.counts(), static_cast<double>(x.bytes() + dz.bytes() + dw.bytes()),
+                layer.flop(1) / 2);
+  out.layer = name_of(layer, "/dw");
+  const double parts_each = static_cast<double>(parts.bytes()) / static_cast<double>(dw.bytes());
+  out.tile = text(std::max(1.0, parts_each), "x");
+  return out;
 }
 
 // The last two layers of PtyNet-S in one kernel.
@@ -84,27 +138,34 @@ LayerCounts count_fused() {
   const twin::Counting counting;
   fused_thin({conv.shape(1), last.shape(1)}, kPrecision,
              {x.data(), w.data(), nullptr, last_w.data(), nullptr, y.data()}, nullptr);
-  const twin::Counts& c = counting.counts();
-  const double bytes = static_cast<double>(x.bytes() + w.bytes() + last_w.bytes() + y.bytes());
-  return {"ptynet-s",
-          text(conv.size, "px/", conv.in, "->", conv.out, "->", last.out, "/k", conv.kernel, "/k",
-               last.kernel),
-          "fused",
-          c.global_sectors,
-          static_cast<std::int64_t>(std::ceil(bytes / kSectorBytes)),
-          c.shared_waves,
-          c.shared_accesses,
-          c.matrix_instructions,
-          0};
+  LayerCounts out =
+      counts_of(counting.counts(),
+                static_cast<double>(x.bytes() + w.bytes() + last_w.bytes() + y.bytes()), 0);
+  out.layer = text(conv.size, "px/", conv.in, "->", conv.out, "->", last.out, "/k", conv.kernel,
+                   "/k", last.kernel);
+  out.tile = "fused";
+  return out;
+}
+
+// Forward layers, then gradients, of which the first layer has none by its input.
+void add_network(const char* network, const std::vector<Layer>& layers,
+                 std::vector<LayerCounts>& out) {
+  const std::size_t first = out.size();
+  for (const Layer& layer : layers) out.push_back(count_layer(layer));
+  if (&layers == &kPtynetS) out.push_back(count_fused());
+  for (const Layer& layer : layers) {
+    if (layer.in > 1) out.push_back(count_input_gradient(layer));
+    out.push_back(count_weight_gradient(layer));
+  }
+  for (std::size_t i = first; i < out.size(); ++i) out[i].network = network;
 }
 
 }  // namespace
 
 std::vector<LayerCounts> count_layers() {
   std::vector<LayerCounts> out;
-  for (const Layer& layer : kPtynetS) out.push_back(count_layer("ptynet-s", layer));
-  out.push_back(count_fused());
-  for (const Layer& layer : kPtynetB) out.push_back(count_layer("ptynet-b", layer));
+  add_network("ptynet-s", kPtynetS, out);
+  add_network("ptynet-b", kPtynetB, out);
   return out;
 }
 

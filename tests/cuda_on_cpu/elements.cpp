@@ -1,5 +1,7 @@
 #include "tests/cuda_on_cpu/elements.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "kernels/math.h"
@@ -31,6 +33,15 @@ double array_rounding(Precision precision) {
 
 double operand_rounding(Precision precision) {
   return precision == Precision::kTf32 ? 0x1p-11 : 0.0;
+}
+
+double sum_rounding(std::int64_t terms, Precision precision, bool positive) {
+  constexpr double kSafety = 8;
+  const double root = std::sqrt(static_cast<double>(terms));
+  const double products = root / 3;
+  const double sum = positive ? static_cast<double>(terms) / 4 : products;
+  const double additions = std::max(1.0, root) * 0x1p-24 * (sum + 1);
+  return kSafety * additions + kSafety / 2 * operand_rounding(precision) * products;
 }
 
 std::vector<float> rounded(std::vector<float> values, Precision precision) {

@@ -1,0 +1,87 @@
+// Gradients of convolutions of the CUDA backend. dz is the derivative by the biased sum, of which
+// the activation made y.
+#include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/sum_gradient.h"
+
+namespace ptynet::cuda {
+
+Array CudaBackend::sum_gradient(const OutputGradient& out, const Activation& a, bool wanted,
+                                Array& d_bias) {
+  const bool sloped = a.kind != ActivationKind::kNone;
+  const bool summed = !d_bias.empty();
+  if (!summed && !(sloped && wanted)) return out.dy;
+  const int channels = static_cast<int>(out.dy.shape()[3]);
+  const std::int64_t pixels = out.dy.elements() / channels;
+  Array dz = out.dy;
+  Array parts;
+  SumGradient arrays{sloped ? out.y.data() : nullptr, out.dy.data(), nullptr, nullptr, nullptr};
+  if (sloped && wanted) {
+    dz = scratch(out.dy.shape(), out.dy.dtype());
+    arrays.dz = dz.data();
+  }
+  if (summed) {
+    parts = scratch({sum_gradient_parts(pixels, channels, facts_.multiprocessors)}, DType::kF32);
+    arrays.parts = parts.data<float>();
+    arrays.d_bias = d_bias.data<float>();
+  }
+  submit("gradient by activation and bias", out.dy,
+         [arrays, a, precision = precision_of(out.dy), pixels, channels,
+          multiprocessors = facts_.multiprocessors](Stream stream) {
+           cuda::sum_gradient(precision, a, arrays, pixels, channels, multiprocessors, stream);
+         });
+  return dz;
+}
+
+void CudaBackend::activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) {
+  const SumGradient arrays{out.y.data(), out.dy.data(), dx.data(), nullptr, nullptr};
+  submit("activation_gradient", dx,
+         [arrays, a, precision = precision_of(dx), count = dx.elements(),
+          multiprocessors = facts_.multiprocessors](Stream stream) {
+           cuda::sum_gradient(precision, a, arrays, count, 1, multiprocessors, stream);
+         });
+}
+
+void CudaBackend::weight_gradient(std::string_view operation, const ConvTask& conv, const Array& x,
+                                  const Array& dz, Array& dw) {
+  const int multiprocessors = facts_.multiprocessors;
+  WeightGradient arrays{x.data(), dz.data(), dw.data<float>(), nullptr};
+  Array parts;
+  const std::int64_t count = weight_gradient_parts(conv.shape, conv.precision, multiprocessors);
+  if (count > 0) {
+    parts = scratch({count}, DType::kF32);
+    arrays.parts = parts.data<float>();
+  }
+  submit(operation, dw, [conv, arrays, multiprocessors](Stream stream) {
+    cuda::weight_gradient(conv.shape, conv.precision, arrays, multiprocessors, stream);
+  });
+}
+
+void CudaBackend::conv2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
+                                  const ConvOptions& o, OperandGradients& d) {
+  const DeviceScope scope(index_);
+  const Array dz = sum_gradient(out, o.activation, !d.x.empty() || !d.w.empty(), d.b);
+  const ConvTask conv = task_of(x.shape(), precision_of(x), {w, {}, o, false});
+  if (!d.w.empty()) weight_gradient("gradient by w, conv2d", conv, x, dz, d.w);
+  if (d.x.empty()) return;
+  const ConvTask back{input_gradient_of(conv.shape), conv.precision, true, true};
+  convolve({back, dz, w, {}, d.x, o.constant_weights});
+}
+
+// A transposed convolution is the input gradient of a convolution that has the same weights: its
+// own input gradient is that convolution, and its weight gradient is that convolution's.
+void CudaBackend::conv_transpose2d_gradient(const Array& x, const Array& w,
+                                            const OutputGradient& out, const ConvOptions& o,
+                                            OperandGradients& d) {
+  const DeviceScope scope(index_);
+  const Array dz = sum_gradient(out, o.activation, !d.x.empty() || !d.w.empty(), d.b);
+  ConvTask conv = task_of(dz.shape(), precision_of(x), {w, {}, o, false});
+  conv.shape.activation = {};
+  if (!d.w.empty()) weight_gradient("gradient by w, conv_transpose2d", conv, dz, x, d.w);
+  if (d.x.empty()) return;
+  conv.gradient = true;
+  convolve({conv, dz, w, {}, d.x, o.constant_weights});
+}
+
+}  // namespace ptynet::cuda
