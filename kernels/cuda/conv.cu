@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/conv_problem.h"
+#include "kernels/cuda/launching.h"
 
 namespace ptynet::cuda {
 
@@ -25,11 +26,40 @@ int bits_to_hold(int v) {
   return bits;
 }
 
+bool on_vector(const void* a) { return are_aligned(kVectorBytes, a); }
+
+bool is_aligned(const ConvProblem& p, Precision precision, const ConvOperands& operands) {
+  return p.ci_group * element_bytes(precision) % kVectorBytes == 0 && on_vector(operands.x) &&
+         on_vector(operands.w);
+}
+
+ConvKernel find_kernel(Precision precision, const ConvPlan& plan) {
+  return with_math(precision, [&](auto math) {
+    return find_conv_kernel<decltype(math)>(plan.tile, plan.steps, plan.aligned);
+  });
+}
+
+void cut_output(ConvProblem& p, const ConvTile& tile) {
+  const int rows = divide_up(p.oh, p.phases);
+  const int columns = divide_up(p.ow, p.phases);
+  const int bits = bits_to_hold(kConvWarps * tile.pixels_per_warp);
+  // Near to a square, which has the smallest halo; small images share a tile.
+  p.column_bits = std::min(bits_to_hold(columns), bits / 2);
+  p.row_bits = std::min(bits_to_hold(rows), bits - p.column_bits);
+  p.image_bits = std::min(bits_to_hold(p.n), bits - p.column_bits - p.row_bits);
+  p.column_bits = bits - p.row_bits - p.image_bits;
+  p.tiles_across = divide_up(columns, 1 << p.column_bits);
+  p.tiles_down = divide_up(rows, 1 << p.row_bits);
+  p.channel_tiles = divide_up(p.co_group, tile.channels);
+}
+
+}  // namespace
+
 int element_bytes(Precision precision) {
   return precision == Precision::kF32 || precision == Precision::kTf32 ? 4 : 2;
 }
 
-ConvProblem problem_of(const ConvShape& s) {
+ConvProblem conv_problem(const ConvShape& s) {
   ConvProblem p{};
   p.n = s.n;
   p.h = s.h;
@@ -49,53 +79,9 @@ ConvProblem problem_of(const ConvShape& s) {
   return p;
 }
 
-bool on_vector(const void* a) { return reinterpret_cast<std::uintptr_t>(a) % kVectorBytes == 0; }
-
-bool is_aligned(const ConvProblem& p, Precision precision, const ConvOperands& operands) {
-  return p.ci_group * element_bytes(precision) % kVectorBytes == 0 && on_vector(operands.x) &&
-         on_vector(operands.w);
-}
-
-// What is launched for a problem.
-struct Plan {
-  ConvProblem problem;
-  ConvTile tile;
-  bool aligned;
-  int steps;  // matrix instructions per chunk of channels
-  Index3 blocks;
-  std::size_t shared_bytes;
-};
-
-ConvKernel find_kernel(Precision precision, const ConvTile& tile, int steps, bool aligned) {
-  switch (precision) {
-    case Precision::kF32:
-      return find_conv_kernel<float>(tile, steps, aligned);
-    case Precision::kTf32:
-      return find_conv_kernel<Tf32>(tile, steps, aligned);
-    case Precision::kBf16:
-      return find_conv_kernel<Bfloat16>(tile, steps, aligned);
-    case Precision::kF16:
-      return find_conv_kernel<Half>(tile, steps, aligned);
-  }
-  return nullptr;
-}
-
-void cut_output(ConvProblem& p, const ConvTile& tile) {
-  const int rows = divide_up(p.oh, p.phases);
-  const int columns = divide_up(p.ow, p.phases);
-  const int bits = bits_to_hold(kConvWarps * tile.pixels_per_warp);
-  // Near to a square, which has the smallest halo; small images share a tile.
-  p.column_bits = std::min(bits_to_hold(columns), bits / 2);
-  p.row_bits = std::min(bits_to_hold(rows), bits - p.column_bits);
-  p.image_bits = std::min(bits_to_hold(p.n), bits - p.column_bits - p.row_bits);
-  p.column_bits = bits - p.row_bits - p.image_bits;
-  p.tiles_across = divide_up(columns, 1 << p.column_bits);
-  p.tiles_down = divide_up(rows, 1 << p.row_bits);
-  p.channel_tiles = divide_up(p.co_group, tile.channels);
-}
-
-Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precision, bool aligned) {
-  Plan out{problem, aligned ? tile : kSlowTile, aligned, 1, {}, 0};
+ConvPlan plan_convolution(const ConvProblem& problem, const ConvTile& tile, Precision precision,
+                          bool aligned) {
+  ConvPlan out{problem, aligned ? tile : kSlowTile, aligned, 1, {}, 0, 0};
   ConvProblem& p = out.problem;
   cut_output(p, out.tile);
   p.halo_rows = ((1 << p.row_bits) - 1) * p.stride + p.taps;
@@ -115,28 +101,38 @@ Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precisi
                 p.co / p.co_group * p.channel_tiles, p.phases * p.phases};
   const int rows = p.input_buffers * p.halo_pixels + p.stages * step_rows;
   const int sums = kConvWarps * out.tile.pixels_per_warp * sums_pitch(out.tile.channels);
-  out.shared_bytes = static_cast<std::size_t>(std::max(rows * row_pitch(out.steps), sums));
+  out.ring_bytes = static_cast<std::size_t>(rows * row_pitch(out.steps));
+  out.shared_bytes = std::max(out.ring_bytes, static_cast<std::size_t>(sums));
   return out;
 }
 
-}  // namespace
+bool takes_whole_vectors(const ConvProblem& p, const void* y) {
+  return p.co_group % kVectorChannels == 0 && on_vector(y);
+}
 
-std::vector<ConvTile> fitting_tiles(const ConvProblem& problem, Precision precision) {
-  const std::size_t most = most_shared_bytes();
+void expect_array_result(const char* name, Precision precision, const ConvOperands& operands) {
+  if (operands.f32_result && element_bytes(precision) != sizeof(float)) {
+    fail_runtime(name,
+                 ": expected y of the precision's array type, found f32: only the thin "
+                 "kernels for few output channels widen their result");
+  }
+}
+
+std::vector<ConvTile> tiles_that_run(const ConvProblem& problem, Precision precision,
+                                     const std::function<bool(const ConvPlan&)>& runs) {
   std::vector<ConvTile> out;
   for (const ConvTile& tile : kTiles) {
-    const Plan plan = plan_of(problem, tile, precision, true);
-    const bool exists = find_kernel(precision, tile, plan.steps, true) != nullptr;
-    if (exists && plan.shared_bytes <= most) out.push_back(tile);
+    if (runs(plan_convolution(problem, tile, precision, true))) out.push_back(tile);
   }
   return out;
 }
 
-ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multiprocessors) {
-  ConvTile best = kTiles.front();  // which run_convolution() refuses where none fits
+ConvTile suggest_tile(const std::vector<ConvTile>& tiles, const ConvProblem& problem,
+                      Precision precision, int multiprocessors) {
+  ConvTile best = kTiles.front();
   double least = std::numeric_limits<double>::infinity();
-  for (const ConvTile& tile : fitting_tiles(problem, precision)) {
-    const Plan plan = plan_of(problem, tile, precision, true);
+  for (const ConvTile& tile : tiles) {
+    const ConvPlan plan = plan_convolution(problem, tile, precision, true);
     const double all = double{1} * plan.blocks.x * plan.blocks.y * plan.blocks.z;
     const double rounds = std::max(1.0, all / multiprocessors);
     // A warp reads its operands once per pixel and channel for every product of both.
@@ -150,24 +146,32 @@ ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multi
   return best;
 }
 
+std::vector<ConvTile> fitting_tiles(const ConvProblem& problem, Precision precision) {
+  const std::size_t most = most_shared_bytes();
+  return tiles_that_run(problem, precision, [&](const ConvPlan& plan) {
+    return find_kernel(precision, plan) != nullptr && plan.shared_bytes <= most;
+  });
+}
+
+ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multiprocessors) {
+  return suggest_tile(fitting_tiles(problem, precision), problem, precision, multiprocessors);
+}
+
 std::vector<ConvTile> conv_tiles(const ConvShape& shape, Precision precision) {
-  return fitting_tiles(problem_of(shape), precision);
+  return fitting_tiles(conv_problem(shape), precision);
 }
 
 ConvTile suggest_tile(const ConvShape& shape, Precision precision, int multiprocessors) {
-  return suggest_tile(problem_of(shape), precision, multiprocessors);
+  return suggest_tile(conv_problem(shape), precision, multiprocessors);
 }
 
 void run_convolution(const char* name, const ConvProblem& problem, Precision precision,
                      const ConvOperands& operands, const ConvTile& tile, Stream stream) {
-  if (operands.f32_result && element_bytes(precision) != sizeof(float)) {
-    fail_runtime(name,
-                 ": expected y of the precision's array type, found f32: only the thin "
-                 "kernels for few output channels widen their result");
-  }
-  Plan plan = plan_of(problem, tile, precision, is_aligned(problem, precision, operands));
-  plan.problem.whole_vectors = problem.co_group % kVectorChannels == 0 && on_vector(operands.y);
-  const ConvKernel kernel = find_kernel(precision, plan.tile, plan.steps, plan.aligned);
+  expect_array_result(name, precision, operands);
+  ConvPlan plan =
+      plan_convolution(problem, tile, precision, is_aligned(problem, precision, operands));
+  plan.problem.whole_vectors = takes_whole_vectors(problem, operands.y);
+  const ConvKernel kernel = find_kernel(precision, plan);
   const std::size_t most = most_shared_bytes();
   if (kernel == nullptr || plan.shared_bytes > most) {
     fail_runtime(name, ": no kernel for a tile of ", plan.tile.pixels_per_warp, " pixels by ",
@@ -182,7 +186,7 @@ void run_convolution(const char* name, const ConvProblem& problem, Precision pre
 
 void conv2d(const ConvShape& shape, Precision precision, const ConvOperands& operands,
             const ConvTile& tile, Stream stream) {
-  run_convolution("conv2d", problem_of(shape), precision, operands, tile, stream);
+  run_convolution("conv2d", conv_problem(shape), precision, operands, tile, stream);
 }
 
 }  // namespace ptynet::cuda

@@ -52,6 +52,11 @@ PTYNET_DEVICE int halo_slot(const ConvProblem& p, int column) {
   return column % p.stride * (p.halo_columns / p.stride) + column / p.stride;
 }
 
+// Zeros before the first row or column, for a phase of that axis.
+PTYNET_DEVICE int padding_of(const ConvProblem& p, int phase) {
+  return p.padding - (phase + p.phase_padding) / p.phases;
+}
+
 // Copies between global and shared memory, kVectorBytes at a time: asynchronously where arrays are
 // aligned to as much, else by single elements.
 template <typename Element, bool kAligned>
@@ -73,74 +78,18 @@ struct Copier {
   }
 };
 
-template <typename Math, int kPixels, int kChannels, int kSteps, bool kAligned>
-class ConvBlock {
+// A block's input as it lies in x: copies of one chunk of channels after the other.
+template <typename Element, int kSteps, bool kAligned>
+class CopiedInput {
  public:
-  using Product = ConvProduct<Math, kPixels, kChannels, kSteps>;
-  using Element = typename Product::Element;
-  using Copies = Copier<Element, kAligned>;
-
-  PTYNET_DEVICE ConvBlock(const ConvProblem& p, const ConvOperands& operands)
-      : p_(p),
-        operands_(operands),
-        at_(p, kChannels),
-        input_(dynamic_shared<unsigned char>()),
-        weights_(input_ + p.input_buffers * p.halo_pixels * kPitch) {}
-
-  PTYNET_DEVICE void run() {
-    Product product([this](int pixel) { return input_row(pixel); });
-    ConvStep ahead;  // what is fetched next
-    PTYNET_NO_UNROLL
-    for (int i = 0; i < p_.stages - 1; ++i) fetch(ahead);
-    PTYNET_NO_UNROLL
-    for (ConvStep step; step.chunk < p_.chunks; step.advance(p_)) {
-      if (p_.stages == 2) {
-        wait_copies<0>();
-      } else {
-        wait_copies<1>();
-      }
-      barrier();  // the step's operands are there, and nobody reads those of the step before
-      fetch(ahead);
-      add_row_of_taps(product, step);
-    }
-    barrier();  // nobody reads the operands of the last step, whose copies had landed before it
-    write(product);
-  }
-
- private:
-  static constexpr int kPitch = row_pitch(kSteps);
-  static constexpr int kVectors = kSteps * kStepBytes / kVectorBytes;  // of a row
-  static constexpr int kChunk = kVectors * Copies::kElements;          // channels
-
-  // Where the first tap of an output pixel of this warp lies in the tile's input, bytes.
-  PTYNET_DEVICE int input_row(int pixel) const {
-    const int m = warp() * kPixels + pixel;
-    const int column = m & ((1 << p_.column_bits) - 1);
-    const int row = m >> p_.column_bits & ((1 << p_.row_bits) - 1);
-    const int image = m >> (p_.column_bits + p_.row_bits);
-    const int halo_row = image * p_.halo_rows + row * p_.stride;
-    return (halo_row * p_.halo_columns + column) * kPitch;
-  }
-
-  PTYNET_DEVICE int padding(int phase) const {
-    return p_.padding - (phase + p_.phase_padding) / p_.phases;
-  }
-
-  // Starts the copies of a step; of none after the last, so that waits may count groups.
-  PTYNET_DEVICE void fetch(ConvStep& step) {
-    if (step.chunk < p_.chunks) {
-      if (step.tap_row == 0) fetch_input(step);
-      fetch_weights(step);
-      step.advance(p_);
-    }
-    commit_copies();
-  }
+  PTYNET_DEVICE CopiedInput(const ConvProblem& p, const ConvOperands& operands, const ConvPlace& at)
+      : p_(p), operands_(operands), at_(at), input_(dynamic_shared<unsigned char>()) {}
 
   // Lanes go along a row of the halo, warps from row to row.
-  PTYNET_DEVICE void fetch_input(const ConvStep& step) {
+  PTYNET_DEVICE void fetch(const ConvStep& step) const {
     const auto* x = static_cast<const Element*>(operands_.x) + at_.group * p_.ci_group;
-    const int first_row = at_.row * p_.stride - padding(at_.phase_row) + warp();
-    const int first_column = at_.column * p_.stride - padding(at_.phase_column);
+    const int first_row = at_.row * p_.stride - padding_of(p_, at_.phase_row) + warp();
+    const int first_column = at_.column * p_.stride - padding_of(p_, at_.phase_column);
     unsigned char* to_image =
         input_ + (step.input_buffer * p_.halo_pixels + warp() * p_.halo_columns) * kPitch;
     PTYNET_NO_UNROLL
@@ -167,6 +116,84 @@ class ConvBlock {
       }
       to_image += p_.halo_rows * p_.halo_columns * kPitch;
     }
+  }
+
+  PTYNET_DEVICE void compute() const {}
+
+ private:
+  using Copies = Copier<Element, kAligned>;
+  static constexpr int kPitch = row_pitch(kSteps);
+  static constexpr int kVectors = row_vectors(kSteps);
+  static constexpr int kChunk = kVectors * Copies::kElements;  // channels
+
+  const ConvProblem& p_;
+  const ConvOperands& operands_;
+  const ConvPlace& at_;
+  unsigned char* input_;
+};
+
+template <typename Math, int kPixels, int kChannels, int kSteps, bool kAligned>
+class ConvBlock {
+ public:
+  using Product = ConvProduct<Math, kPixels, kChannels, kSteps>;
+  using Element = typename Product::Element;
+  using Copies = Copier<Element, kAligned>;
+
+  PTYNET_DEVICE ConvBlock(const ConvProblem& p, const ConvOperands& operands, const ConvPlace& at)
+      : p_(p),
+        operands_(operands),
+        at_(at),
+        input_(dynamic_shared<unsigned char>()),
+        weights_(input_ + p.input_buffers * p.halo_pixels * kPitch) {}
+
+  // input.fetch(step) starts the copies of the step's chunk, input.compute() makes what no copy
+  // brings, while the first ones are under way.
+  template <typename Input>
+  PTYNET_DEVICE void run(const Input& input) {
+    Product product([this](int pixel) { return input_row(pixel); });
+    ConvStep ahead;  // what is fetched next
+    PTYNET_NO_UNROLL
+    for (int i = 0; i < p_.stages - 1; ++i) fetch(ahead, input);
+    input.compute();
+    PTYNET_NO_UNROLL
+    for (ConvStep step; step.chunk < p_.chunks; step.advance(p_)) {
+      if (p_.stages == 2) {
+        wait_copies<0>();
+      } else {
+        wait_copies<1>();
+      }
+      barrier();  // the step's operands are there, and nobody reads those of the step before
+      fetch(ahead, input);
+      add_row_of_taps(product, step);
+    }
+    barrier();  // nobody reads the operands of the last step, whose copies had landed before it
+    write(product);
+  }
+
+ private:
+  static constexpr int kPitch = row_pitch(kSteps);
+  static constexpr int kVectors = row_vectors(kSteps);
+  static constexpr int kChunk = kVectors * Copies::kElements;  // channels
+
+  // Where the first tap of an output pixel of this warp lies in the tile's input, bytes.
+  PTYNET_DEVICE int input_row(int pixel) const {
+    const int m = warp() * kPixels + pixel;
+    const int column = m & ((1 << p_.column_bits) - 1);
+    const int row = m >> p_.column_bits & ((1 << p_.row_bits) - 1);
+    const int image = m >> (p_.column_bits + p_.row_bits);
+    const int halo_row = image * p_.halo_rows + row * p_.stride;
+    return (halo_row * p_.halo_columns + column) * kPitch;
+  }
+
+  // Starts the copies of a step; of none after the last, so that waits may count groups.
+  template <typename Input>
+  PTYNET_DEVICE void fetch(ConvStep& step, const Input& input) {
+    if (step.chunk < p_.chunks) {
+      if (step.tap_row == 0) input.fetch(step);
+      fetch_weights(step);
+      step.advance(p_);
+    }
+    commit_copies();
   }
 
   PTYNET_DEVICE void fetch_weights(const ConvStep& step) {
@@ -286,7 +313,7 @@ class ConvBlock {
 
   const ConvProblem& p_;
   const ConvOperands& operands_;
-  ConvPlace at_;
+  const ConvPlace& at_;
   unsigned char* input_;
   unsigned char* weights_;
 };
@@ -295,7 +322,10 @@ class ConvBlock {
 template <typename Math, int kPixels, int kChannels, int kSteps, bool kAligned>
 PTYNET_KERNEL(kConvThreads, 1)
 conv_kernel(ConvProblem problem, ConvOperands operands) {
-  ConvBlock<Math, kPixels, kChannels, kSteps, kAligned>(problem, operands).run();
+  using Block = ConvBlock<Math, kPixels, kChannels, kSteps, kAligned>;
+  const ConvPlace at(problem, kChannels);
+  Block(problem, operands, at)
+      .run(CopiedInput<typename Block::Element, kSteps, kAligned>(problem, operands, at));
 }
 
 struct ConvEntry {
