@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/fused_first.h"
 #include "kernels/cuda/fused_thin.h"
 #include "kernels/cuda/thin_conv.h"
 #include "tests/cuda_on_cpu/device_memory.h"
@@ -73,29 +74,49 @@ LayerCounts count_layer(const char* network, const Layer& layer) {
           static_cast<std::int64_t>(std::ceil(products))};
 }
 
-// The last two layers of PtyNet-S in one kernel.
-LayerCounts count_fused() {
-  const Layer& conv = kPtynetS[kPtynetS.size() - 2];
-  const Layer& last = kPtynetS.back();
-  const DeviceMemory x = memory(conv.inputs(1));
-  const DeviceMemory w = memory(conv.weights());
-  const DeviceMemory last_w = memory(last.weights());
-  const DeviceMemory y = memory(last.outputs(1));
+// Two layers of PtyNet-S in one kernel.
+template <typename Run>
+LayerCounts count_pair(const Layer& first, const Layer& second, const std::string& tile,
+                       const Run& run_pair) {
+  const DeviceMemory x = memory(first.inputs(1));
+  const DeviceMemory first_w = memory(first.weights());
+  const DeviceMemory second_w = memory(second.weights());
+  const DeviceMemory y = memory(second.outputs(1));
   const twin::Counting counting;
-  fused_thin({conv.shape(1), last.shape(1)}, kPrecision,
-             {x.data(), w.data(), nullptr, last_w.data(), nullptr, y.data()}, nullptr);
+  run_pair(ConvPairShape{first.shape(1), second.shape(1)},
+           ConvPairOperands{x.data(), first_w.data(), nullptr, second_w.data(), nullptr, y.data()});
   const twin::Counts& c = counting.counts();
-  const double bytes = static_cast<double>(x.bytes() + w.bytes() + last_w.bytes() + y.bytes());
+  const double bytes =
+      static_cast<double>(x.bytes() + first_w.bytes() + second_w.bytes() + y.bytes());
+  const double products = second.transposed ? 0 : second.flop(1) / 2 / kProductsPerInstruction;
   return {"ptynet-s",
-          text(conv.size, "px/", conv.in, "->", conv.out, "->", last.out, "/k", conv.kernel, "/k",
-               last.kernel),
-          "fused",
+          text(first.size, "px/", first.in, "->", first.out, "->", second.out, "/k", first.kernel,
+               "/k", second.kernel),
+          tile,
           c.global_sectors,
           static_cast<std::int64_t>(std::ceil(bytes / kSectorBytes)),
           c.shared_waves,
           c.shared_accesses,
           c.matrix_instructions,
-          0};
+          static_cast<std::int64_t>(std::ceil(products))};
+}
+
+LayerCounts count_first() {
+  const Layer& first = kPtynetS[0];
+  const Layer& second = kPtynetS[1];
+  const ConvTile tile =
+      suggest_fused_first_tile({first.shape(1), second.shape(1)}, kPrecision, kMultiprocessors);
+  return count_pair(first, second, text(tile.pixels_per_warp, "x", tile.channels),
+                    [&](const ConvPairShape& shape, const ConvPairOperands& operands) {
+                      fused_first(shape, kPrecision, operands, tile, nullptr);
+                    });
+}
+
+LayerCounts count_last() {
+  return count_pair(kPtynetS[kPtynetS.size() - 2], kPtynetS.back(), "fused",
+                    [](const ConvPairShape& shape, const ConvPairOperands& operands) {
+                      fused_thin(shape, kPrecision, operands, nullptr);
+                    });
 }
 
 }  // namespace
@@ -103,7 +124,8 @@ LayerCounts count_fused() {
 std::vector<LayerCounts> count_layers() {
   std::vector<LayerCounts> out;
   for (const Layer& layer : kPtynetS) out.push_back(count_layer("ptynet-s", layer));
-  out.push_back(count_fused());
+  out.push_back(count_first());
+  out.push_back(count_last());
   for (const Layer& layer : kPtynetB) out.push_back(count_layer("ptynet-b", layer));
   return out;
 }
