@@ -358,29 +358,6 @@ TEST_CASE("a step of two layers has the names and the products of both") {
         Approx(2 * 64 * (9 * 4 * 2 + 16 * 2)));
 }
 
-TEST_CASE("layers that are trained stay apart, and the last of a pair gives what is asked") {
-  NEED_CUDA();
-  const Architecture architecture = small_network();
-  const StateDict state = random_state(architecture, 1);
-  Context context(on_cuda());
-  Network network(context, architecture, state);
-  const Tensor x(on_device(context, uniform({1, 16, 16})).reshape({1, 16, 16, 1}));
-  const auto steps = [&](const Tensor& from) {
-    return context.backend().record([&] { network.forward(context, from); })->steps().size();
-  };
-  CHECK(steps(x) == 2);
-  Tape tape(context);
-  Tensor watched = x;
-  tape.watch(watched);
-  CHECK(steps(watched) == 3);
-
-  const Array frames = on_device(context, uniform({1, 16, 16}));
-  const Tensor half = input_rule(context, frames, {}, architecture.input, DType::kF16);
-  CHECK(steps(half) == 2);
-  CHECK(network.forward(context, half).value().dtype() == DType::kF32);
-  CHECK(network.forward(context, half, {.result = DType::kF16}).value().dtype() == DType::kF16);
-}
-
 TEST_CASE("networks are recorded with their fused pairs: both ends of PtyNet-S") {
   NEED_CUDA();
   const auto steps = [](const char* name, DType type) {
@@ -402,4 +379,27 @@ TEST_CASE("networks are recorded with their fused pairs: both ends of PtyNet-S")
   // 32 channels of f32 are more than one chunk.
   CHECK_THAT(steps("ptynet-b", DType::kF16).front(), begins("conv2d + conv2d by fused "));
   CHECK_THAT(steps("ptynet-b", DType::kF32).front(), begins("conv2d by "));
+}
+
+TEST_CASE("layers that are trained stay apart, and the last of a pair gives what is asked") {
+  NEED_CUDA();
+  const Architecture architecture = small_network();
+  const StateDict state = random_state(architecture, 1);
+  Context context(on_cuda());
+  Network network(context, architecture, state);
+  const Tensor x(on_device(context, uniform({1, 16, 16})).reshape({1, 16, 16, 1}));
+  const auto steps = [&](const Tensor& from) {
+    return context.backend().record([&] { network.forward(context, from); })->steps().size();
+  };
+  CHECK(steps(x) == 2);
+  Tape tape(context);
+  Tensor watched = x;
+  tape.watch(watched);
+  CHECK(steps(watched) == 3);
+
+  const Array frames = on_device(context, uniform({1, 16, 16}));
+  const Tensor half = input_rule(context, frames, {}, architecture.input, DType::kF16);
+  CHECK(steps(half) == 2);
+  CHECK(network.forward(context, half).value().dtype() == DType::kF32);
+  CHECK(network.forward(context, half, {.result = DType::kF16}).value().dtype() == DType::kF16);
 }
