@@ -55,8 +55,10 @@ CASES = {
     "stitch.cu": ["stitch"],
     "sum_gradient.cu": ["sum_gradient"],
     "thin_conv.cu": ["thin_"],
+    "thin_input.h": ["thin_conv2d", "fused_first"],
     "thin_output.cu": ["thin_"],
     "thin_output_block.h": ["thin"],
+    "fused_first.cu": ["fused_first"],
     "fused_thin.cu": ["fused_thin"],
     "values.cu": ["convert", "scale fp32", "random_uniform"],
 }

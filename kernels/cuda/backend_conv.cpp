@@ -42,11 +42,6 @@ class LibraryCandidate final : public ConvCandidate {
   Array zeros_;
 };
 
-bool is_on_vector(const Array* a) {
-  constexpr std::uintptr_t kAlignment = 16;  // bytes, which the libraries want
-  return reinterpret_cast<std::uintptr_t>(a->data()) % kAlignment == 0;
-}
-
 std::shared_ptr<ConvCandidate> named(const std::vector<std::shared_ptr<ConvCandidate>>& candidates,
                                      const std::string& name) {
   const auto found = std::find_if(candidates.begin(), candidates.end(),
@@ -131,11 +126,14 @@ CudaBackend::Step CudaBackend::step_of(const std::shared_ptr<ConvCandidate>& can
   Array written = narrow.empty() ? y : narrow;
   const ConvOperands operands{c.x.data(), weights, c.b.empty() ? nullptr : c.b.data<float>(),
                               written.data(), is_wide(c) && narrow.empty()};
-  Step run = [candidate, operands, workspace](Stream stream) {
-    candidate->run(operands, workspace, stream);
-  };
+  return widened([candidate, operands,
+                  workspace](Stream stream) { candidate->run(operands, workspace, stream); },
+                 narrow, y);
+}
+
+CudaBackend::Step CudaBackend::widened(Step run, Array narrow, Array y) {
   if (narrow.empty()) return run;
-  return [run, from = TypedValues{written.data(), written.dtype()},
+  return [run, from = TypedValues{narrow.data(), narrow.dtype()},
           to = TypedValues{y.data(), y.dtype()}, count = y.elements()](Stream stream) {
     run(stream);
     convert(from, to, count, stream);
@@ -182,13 +180,19 @@ CudaBackend::Weights CudaBackend::weights_for(const Convolution& c, bool packed,
   return out;
 }
 
+bool CudaBackend::is_on_vector(const Array& array) {
+  constexpr std::uintptr_t kAlignment = 16;
+  return reinterpret_cast<std::uintptr_t>(array.data()) % kAlignment == 0;
+}
+
 // Made once for each task. Where a library fails, or is missing, it has no candidates; nor for
 // gradients, which a library may add up in another order each time.
 const CudaBackend::Candidates& CudaBackend::library_candidates(const Convolution& c) {
   static const Candidates none;
   if (c.task.gradient) return none;
-  const Array* operands[] = {&c.x, &c.w, &c.b, &c.y};
-  if (!std::all_of(std::begin(operands), std::end(operands), is_on_vector)) return none;
+  for (const Array* operand : {&c.x, &c.w, &c.b, &c.y}) {
+    if (!is_on_vector(*operand)) return none;  // which the libraries want
+  }
   const ConvTask& task = c.task;
   const auto [place, is_new] = library_candidates_.try_emplace(describe(task));
   Candidates& out = place->second;

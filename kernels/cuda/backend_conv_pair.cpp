@@ -1,29 +1,22 @@
 // Pairs of convolutions of the CUDA backend: in one kernel, where there is one and it is faster.
+#include <algorithm>
+#include <limits>
+
 #include "kernels/cuda/cuda_backend.h"
-#include "kernels/cuda/fused_thin.h"
+#include "kernels/cuda/fused_convs.h"
 
 namespace ptynet::cuda {
 
 namespace {
 
-// The ways to compute a pair.
-constexpr const char* kFused = "fused";
+// The way to compute a pair that is no kernel for both.
 constexpr const char* kOneByOne = "one by one";
 
-FusedThinShape shape_of(const ConvTask& first, const ConvTask& second) {
-  return {first.shape, second.shape};
-}
-
-bool has_kernel(const ConvTask& first, const ConvTask& second) {
-  return !first.transposed && second.transposed &&
-         is_fused_thin(shape_of(first, second), first.precision);
-}
-
-std::string key_of(const ConvTask& first, const ConvTask& second) {
-  return text(describe(first), " + ", describe(second));
-}
-
 const float* bias(const Array& b) { return b.empty() ? nullptr : b.data<float>(); }
+
+std::string_view operation_of(const ConvTask& task) {
+  return task.transposed ? "conv_transpose2d" : "conv2d";
+}
 
 }  // namespace
 
@@ -37,11 +30,15 @@ CudaBackend::Pair CudaBackend::pair_of(const Array& x, const ConvLayer& first,
            second.options.constant_weights}};
 }
 
+ConvPairTask CudaBackend::task_of(const Pair& pair) {
+  return {pair.first.task, pair.second.task, is_on_vector(pair.second.w)};
+}
+
 bool CudaBackend::fuses(const Array& x, const ConvLayer& first, const ConvLayer& second) {
   const DeviceScope scope(index_);
-  const Pair pair = pair_of(x, first, second, Array());
-  if (!has_kernel(pair.first.task, pair.second.task)) return false;
-  const std::string key = key_of(pair.first.task, pair.second.task);
+  const ConvPairTask task = task_of(pair_of(x, first, second, Array()));
+  if (fused_convs(task, facts_.multiprocessors).empty()) return false;
+  const std::string key = describe(task);
   if (!choices_.contains(key)) {
     if (!recording() || !tune_) return true;
     choices_[key] = time_pair(x, first, second);
@@ -52,31 +49,42 @@ bool CudaBackend::fuses(const Array& x, const ConvLayer& first, const ConvLayer&
 
 void CudaBackend::conv_pair(const Array& x, const ConvLayer& first, const ConvLayer& second,
                             Array& y) {
+  const DeviceScope scope(index_);
   const Pair pair = pair_of(x, first, second, y);
-  if (!has_kernel(pair.first.task, pair.second.task)) {
-    return Backend::conv_pair(x, first, second, y);
-  }
-  const Weights conv = step_weights(pair.first, false);
-  const Weights transposed = step_weights(pair.second, false);
-  submit("conv2d + conv_transpose2d by fused_thin", y,
-         [fused = fused_step(pair, conv, transposed), prepare_conv = conv.prepare,
-          prepare_transposed = transposed.prepare](Stream stream) {
-           if (prepare_conv) prepare_conv(stream);
-           if (prepare_transposed) prepare_transposed(stream);
-           fused(stream);
+  const ConvPairTask task = task_of(pair);
+  const std::vector<FusedConv> ways = fused_convs(task, facts_.multiprocessors);
+  if (ways.empty()) return Backend::conv_pair(x, first, second, y);
+  const auto known = choices_.find(describe(task));
+  const auto chosen = std::find_if(ways.begin(), ways.end(), [&](const FusedConv& way) {
+    return known != choices_.end() && way.name == known->second.chosen;
+  });
+  const FusedConv& way = chosen == ways.end() ? ways.front() : *chosen;
+  Array narrow;
+  if (y.dtype() != x.dtype() && !way.writes_f32) narrow = scratch(y.shape(), x.dtype());
+  const Weights first_w = step_weights(pair.first, false);
+  const Weights second_w = step_weights(pair.second, false);
+  submit(text(operation_of(task.first), " + ", operation_of(task.second), " by ", way.name), y,
+         [run = fused_step(way, pair, first_w, second_w, narrow), prepare_first = first_w.prepare,
+          prepare_second = second_w.prepare](Stream stream) {
+           if (prepare_first) prepare_first(stream);
+           if (prepare_second) prepare_second(stream);
+           run(stream);
          });
 }
 
-CudaBackend::Step CudaBackend::fused_step(const Pair& pair, const Weights& conv,
-                                          const Weights& transposed) {
-  const ConvTask& task = pair.first.task;
+CudaBackend::Step CudaBackend::fused_step(const FusedConv& way, const Pair& pair,
+                                          const Weights& first, const Weights& second,
+                                          const Array& narrow) {
   Array y = pair.second.y;
-  const bool f32_result = y.dtype() != array_type(task.precision);
-  const FusedThinOperands operands{pair.first.x.data(), conv.data,           bias(pair.first.b),
-                                   transposed.data,     bias(pair.second.b), y.data(),
-                                   f32_result};
-  return [shape = shape_of(task, pair.second.task), precision = task.precision,
-          operands](Stream stream) { fused_thin(shape, precision, operands, stream); };
+  Array written = narrow.empty() ? y : narrow;
+  const ConvPairOperands operands{pair.first.x.data(),
+                                  first.data,
+                                  bias(pair.first.b),
+                                  second.data,
+                                  bias(pair.second.b),
+                                  written.data(),
+                                  written.dtype() != pair.first.x.dtype()};
+  return widened([run = way.run, operands](Stream stream) { run(operands, stream); }, narrow, y);
 }
 
 // On memory of its own but for x, whatever that holds.
@@ -85,18 +93,27 @@ ConvChoice CudaBackend::time_pair(const Array& x, const ConvLayer& first, const 
   const Array y = pool_.allocate(output_shape(middle.shape(), second), x.dtype());
   Pair pair = pair_of(x, first, second, y);
   pair.first.y = pair.second.x = middle;
-  const Weights conv = weights_for(pair.first, false, pool_);
-  const Weights transposed = weights_for(pair.second, false, pool_);
-  for (const Weights* weights : {&conv, &transposed}) {
+  const Weights first_w = weights_for(pair.first, false, pool_);
+  const Weights second_w = weights_for(pair.second, false, pool_);
+  for (const Weights* weights : {&first_w, &second_w}) {
     if (weights->prepare) weights->prepare(stream_.get());
   }
   ConvChoice out;
-  const Step fused = fused_step(pair, conv, transposed);
-  out.seconds[kFused] = Graph::time(stream_.get(), [&] { fused(stream_.get()); });
+  double least = std::numeric_limits<double>::infinity();
+  for (const FusedConv& way : fused_convs(task_of(pair), facts_.multiprocessors)) {
+    const Step run = fused_step(way, pair, first_w, second_w, Array());
+    const double seconds = Graph::time(stream_.get(), [&] { run(stream_.get()); });
+    out.seconds[way.name] = seconds;
+    if (seconds >= least) continue;
+    least = seconds;
+    out.chosen = way.name;
+  }
   const std::optional<double> one = time_of(candidate_for(pair.first), pair.first);
   const std::optional<double> next = time_of(candidate_for(pair.second), pair.second);
-  if (one && next) out.seconds[kOneByOne] = *one + *next;
-  out.chosen = one && next && out.seconds[kOneByOne] < out.seconds[kFused] ? kOneByOne : kFused;
+  if (one && next) {
+    out.seconds[kOneByOne] = *one + *next;
+    if (*one + *next < least) out.chosen = kOneByOne;
+  }
   return out;
 }
 

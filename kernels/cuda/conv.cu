@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/conv_problem.h"
+#include "kernels/cuda/launching.h"
 
 namespace ptynet::cuda {
 
@@ -23,7 +24,13 @@ int bits_to_hold(int v) {
   return bits;
 }
 
-bool on_vector(const void* a) { return reinterpret_cast<std::uintptr_t>(a) % kVectorBytes == 0; }
+bool on_vector(const void* a) { return are_aligned(kVectorBytes, a); }
+
+ConvKernel find_kernel(Precision precision, const ConvPlan& plan) {
+  return with_math(precision, [&](auto math) {
+    return find_conv_kernel<decltype(math)>(plan.tile, plan.steps, plan.aligned);
+  });
+}
 
 }  // namespace
 
@@ -75,42 +82,9 @@ void cut_output(ConvProblem& p, int pixels, int least_bits) {
   p.halo_pixels = (p.halo_rows * p.halo_columns) << p.image_bits;
 }
 
-void expect_array_result(const char* name, Precision precision, const ConvOperands& operands) {
-  if (operands.f32_result && element_bytes(precision) != sizeof(float)) {
-    fail_runtime(name,
-                 ": expected y of the precision's array type, found f32: only the thin "
-                 "kernels for few output channels widen their result");
-  }
-}
-
-namespace {
-
-// What is launched for a problem.
-struct Plan {
-  ConvProblem problem;
-  ConvTile tile;
-  bool aligned;
-  int steps;  // matrix instructions per chunk of channels
-  Index3 blocks;
-  std::size_t shared_bytes;
-};
-
-ConvKernel find_kernel(Precision precision, const ConvTile& tile, int steps, bool aligned) {
-  switch (precision) {
-    case Precision::kF32:
-      return find_conv_kernel<float>(tile, steps, aligned);
-    case Precision::kTf32:
-      return find_conv_kernel<Tf32>(tile, steps, aligned);
-    case Precision::kBf16:
-      return find_conv_kernel<Bfloat16>(tile, steps, aligned);
-    case Precision::kF16:
-      return find_conv_kernel<Half>(tile, steps, aligned);
-  }
-  return nullptr;
-}
-
-Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precision, bool aligned) {
-  Plan out{problem, aligned ? tile : kSlowTile, aligned, 1, {}, 0};
+ConvPlan plan_convolution(const ConvProblem& problem, const ConvTile& tile, Precision precision,
+                          bool aligned) {
+  ConvPlan out{problem, aligned ? tile : kSlowTile, aligned, 1, {}, 0, 0};
   ConvProblem& p = out.problem;
   cut_output(p, kConvWarps * out.tile.pixels_per_warp, 0);
   p.channel_tiles = divide_up(p.co_group, out.tile.channels);
@@ -128,28 +102,34 @@ Plan plan_of(const ConvProblem& problem, const ConvTile& tile, Precision precisi
                 p.co / p.co_group * p.channel_tiles, p.phases * p.phases};
   const int rows = p.input_buffers * p.halo_pixels + p.stages * step_rows;
   const int sums = kConvWarps * out.tile.pixels_per_warp * sums_pitch(out.tile.channels);
-  out.shared_bytes = static_cast<std::size_t>(std::max(rows * row_pitch(out.steps), sums));
+  out.ring_bytes = static_cast<std::size_t>(rows * row_pitch(out.steps));
+  out.shared_bytes = std::max(out.ring_bytes, static_cast<std::size_t>(sums));
   return out;
 }
 
-}  // namespace
+void expect_array_result(const char* name, Precision precision, const ConvOperands& operands) {
+  if (operands.f32_result && element_bytes(precision) != sizeof(float)) {
+    fail_runtime(name,
+                 ": expected y of the precision's array type, found f32: only the thin "
+                 "kernels for few output channels widen their result");
+  }
+}
 
-std::vector<ConvTile> fitting_tiles(const ConvProblem& problem, Precision precision) {
-  const std::size_t most = most_shared_bytes();
+std::vector<ConvTile> tiles_that_run(const ConvProblem& problem, Precision precision,
+                                     const std::function<bool(const ConvPlan&)>& runs) {
   std::vector<ConvTile> out;
   for (const ConvTile& tile : kTiles) {
-    const Plan plan = plan_of(problem, tile, precision, true);
-    const bool exists = find_kernel(precision, tile, plan.steps, true) != nullptr;
-    if (exists && plan.shared_bytes <= most) out.push_back(tile);
+    if (runs(plan_convolution(problem, tile, precision, true))) out.push_back(tile);
   }
   return out;
 }
 
-ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multiprocessors) {
-  ConvTile best = kTiles.front();  // which run_convolution() refuses where none fits
+ConvTile suggest_tile(const std::vector<ConvTile>& tiles, const ConvProblem& problem,
+                      Precision precision, int multiprocessors) {
+  ConvTile best = kTiles.front();
   double least = std::numeric_limits<double>::infinity();
-  for (const ConvTile& tile : fitting_tiles(problem, precision)) {
-    const Plan plan = plan_of(problem, tile, precision, true);
+  for (const ConvTile& tile : tiles) {
+    const ConvPlan plan = plan_convolution(problem, tile, precision, true);
     const double all = double{1} * plan.blocks.x * plan.blocks.y * plan.blocks.z;
     const double rounds = std::max(1.0, all / multiprocessors);
     // A warp reads its operands once per pixel and channel for every product of both.
@@ -163,6 +143,17 @@ ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multi
   return best;
 }
 
+std::vector<ConvTile> fitting_tiles(const ConvProblem& problem, Precision precision) {
+  const std::size_t most = most_shared_bytes();
+  return tiles_that_run(problem, precision, [&](const ConvPlan& plan) {
+    return find_kernel(precision, plan) != nullptr && plan.shared_bytes <= most;
+  });
+}
+
+ConvTile suggest_tile(const ConvProblem& problem, Precision precision, int multiprocessors) {
+  return suggest_tile(fitting_tiles(problem, precision), problem, precision, multiprocessors);
+}
+
 std::vector<ConvTile> conv_tiles(const ConvShape& shape, Precision precision) {
   return fitting_tiles(conv_problem(shape), precision);
 }
@@ -174,9 +165,10 @@ ConvTile suggest_tile(const ConvShape& shape, Precision precision, int multiproc
 void run_convolution(const char* name, const ConvProblem& problem, Precision precision,
                      const ConvOperands& operands, const ConvTile& tile, Stream stream) {
   expect_array_result(name, precision, operands);
-  Plan plan = plan_of(problem, tile, precision, is_aligned(problem, precision, operands));
+  ConvPlan plan =
+      plan_convolution(problem, tile, precision, is_aligned(problem, precision, operands));
   plan.problem.whole_vectors = takes_whole_vectors(problem, operands.y);
-  const ConvKernel kernel = find_kernel(precision, plan.tile, plan.steps, plan.aligned);
+  const ConvKernel kernel = find_kernel(precision, plan);
   const std::size_t most = most_shared_bytes();
   if (kernel == nullptr || plan.shared_bytes > most) {
     fail_runtime(name, ": no kernel for a tile of ", plan.tile.pixels_per_warp, " pixels by ",

@@ -8,25 +8,57 @@
 
 namespace ptynet::cuda {
 
+// log2 of row_vectors().
+template <int kSteps>
+PTYNET_HOST_DEVICE constexpr int row_vector_bits() {
+  static_assert(row_vectors(kSteps) == 1 << kSteps);
+  return kSteps;
+}
+
+// A block's input as it lies in x: copies of one chunk of channels after the other.
+template <typename Element, int kSteps, bool kAligned>
+class CopiedInput {
+ public:
+  PTYNET_DEVICE CopiedInput(const ConvProblem& p, const ConvOperands& operands, const ConvPlace& at)
+      : p_(p), input_(p, operands, at) {}
+
+  PTYNET_DEVICE void fetch(const ConvStep& step) const {
+    constexpr int kPitch = row_pitch(kSteps);
+    unsigned char* first =
+        dynamic_shared<unsigned char>() + step.input_buffer * p_.halo_pixels * kPitch;
+    input_.for_each_vector(step.chunk, {first, row_vector_bits<kSteps>(), kVectorBytes, kPitch},
+                           Copier<Element, kAligned>{});
+  }
+
+  PTYNET_DEVICE void compute() const {}
+
+ private:
+  const ConvProblem& p_;
+  ConvInput<Element> input_;
+};
+
 template <typename Math, int kPixels, int kChannels, int kSteps, bool kAligned>
 class ConvBlock {
  public:
   using Product = ConvProduct<Math, kPixels, kChannels, kSteps>;
   using Element = typename Product::Element;
-  using Copies = Copier<Element, kAligned>;
 
-  PTYNET_DEVICE ConvBlock(const ConvProblem& p, const ConvOperands& operands)
+  PTYNET_DEVICE ConvBlock(const ConvProblem& p, const ConvOperands& operands, const ConvPlace& at)
       : p_(p),
         operands_(operands),
-        at_(p, kChannels),
+        at_(at),
         input_(dynamic_shared<unsigned char>()),
         weights_(input_ + p.input_buffers * p.halo_pixels * kPitch) {}
 
-  PTYNET_DEVICE void run() {
+  // input.fetch(step) starts the copies of the step's chunk, input.compute() makes what no copy
+  // brings, while the first ones are under way.
+  template <typename Input>
+  PTYNET_DEVICE void run(const Input& input) {
     Product product([this](int pixel) { return input_row(pixel); });
     ConvStep ahead;  // what is fetched next
     PTYNET_NO_UNROLL
-    for (int i = 0; i < p_.stages - 1; ++i) fetch(ahead);
+    for (int i = 0; i < p_.stages - 1; ++i) fetch(ahead, input);
+    input.compute();
     PTYNET_NO_UNROLL
     for (ConvStep step; step.chunk < p_.chunks; step.advance(p_)) {
       if (p_.stages == 2) {
@@ -35,7 +67,7 @@ class ConvBlock {
         wait_copies<1>();
       }
       barrier();  // the step's operands are there, and nobody reads those of the step before
-      fetch(ahead);
+      fetch(ahead, input);
       add_row_of_taps(product, step);
     }
     barrier();  // nobody reads the operands of the last step, whose copies had landed before it
@@ -44,8 +76,6 @@ class ConvBlock {
 
  private:
   static constexpr int kPitch = row_pitch(kSteps);
-  static_assert(kSteps == 1 || kSteps == 2);
-  static constexpr int kVectorBits = kSteps;  // log2 of the vectors of a row
 
   // Where the first tap of an output pixel of this warp lies in the tile's input, bytes.
   PTYNET_DEVICE int input_row(int pixel) const {
@@ -58,26 +88,22 @@ class ConvBlock {
   }
 
   // Starts the copies of a step; of none after the last, so that waits may count groups.
-  PTYNET_DEVICE void fetch(ConvStep& step) {
+  template <typename Input>
+  PTYNET_DEVICE void fetch(ConvStep& step, const Input& input) {
     if (step.chunk < p_.chunks) {
-      if (step.tap_row == 0) fetch_input(step);
+      if (step.tap_row == 0) input.fetch(step);
       fetch_weights(step);
       step.advance(p_);
     }
     commit_copies();
   }
 
-  PTYNET_DEVICE void fetch_input(const ConvStep& step) {
-    unsigned char* first = input_ + step.input_buffer * p_.halo_pixels * kPitch;
-    ConvInput<Element>(p_, operands_, at_)
-        .for_each_vector(step.chunk, {first, kVectorBits, kVectorBytes, kPitch}, Copies{});
-  }
-
   PTYNET_DEVICE void fetch_weights(const ConvStep& step) {
     unsigned char* first = weights_ + step.stage * p_.taps * kChannels * kPitch;
     ConvInput<Element>(p_, operands_, at_)
-        .template for_each_weight<kChannels>(step, {first, kVectorBits, kVectorBytes, kPitch},
-                                             kChannels * kPitch, Copies{});
+        .template for_each_weight<kChannels>(
+            step, {first, row_vector_bits<kSteps>(), kVectorBytes, kPitch}, kChannels * kPitch,
+            Copier<Element, kAligned>{});
   }
 
   PTYNET_DEVICE void add_row_of_taps(Product& product, const ConvStep& step) {
@@ -112,7 +138,7 @@ class ConvBlock {
 
   const ConvProblem& p_;
   const ConvOperands& operands_;
-  ConvPlace at_;
+  const ConvPlace& at_;
   unsigned char* input_;
   unsigned char* weights_;
 };
@@ -121,7 +147,10 @@ class ConvBlock {
 template <typename Math, int kPixels, int kChannels, int kSteps, bool kAligned>
 PTYNET_KERNEL(kConvThreads, 1)
 conv_kernel(ConvProblem problem, ConvOperands operands) {
-  ConvBlock<Math, kPixels, kChannels, kSteps, kAligned>(problem, operands).run();
+  using Block = ConvBlock<Math, kPixels, kChannels, kSteps, kAligned>;
+  const ConvPlace at(problem, kChannels);
+  Block(problem, operands, at)
+      .run(CopiedInput<typename Block::Element, kSteps, kAligned>(problem, operands, at));
 }
 
 struct ConvEntry {

@@ -1,6 +1,8 @@
 // A convolution cut into tiles: what its kernel is told. conv.cu plans it.
 #pragma once
 
+#include <functional>
+
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/device.h"
 
@@ -15,6 +17,10 @@ inline constexpr int kVectorChannels = 4;  // what one thread writes at once
 // Bytes between two rows of channels in shared memory. An odd multiple of 16: then any 8 rows in
 // succession lie in different banks.
 PTYNET_HOST_DEVICE constexpr int row_pitch(int steps) { return steps * kStepBytes + kVectorBytes; }
+// Of kVectorBytes, that hold its channels.
+PTYNET_HOST_DEVICE constexpr int row_vectors(int steps) {
+  return steps * kStepBytes / kVectorBytes;
+}
 // And between two pixels of the sums that wait to be written, f32.
 PTYNET_HOST_DEVICE constexpr int sums_pitch(int channels) { return channels * 4 + 32; }
 
@@ -61,6 +67,17 @@ using ConvKernel = void (*)(ConvProblem, ConvOperands);
 template <typename Math>
 ConvKernel find_conv_kernel(const ConvTile& tile, int steps, bool aligned);
 
+// What is launched for a problem.
+struct ConvPlan {
+  ConvProblem problem;
+  ConvTile tile;
+  bool aligned;
+  int steps;  // matrix instructions per chunk of channels
+  Index3 blocks;
+  std::size_t ring_bytes;    // of shared memory, that input and weights take
+  std::size_t shared_bytes;  // also as much as the sums need in their place
+};
+
 // Not yet cut.
 ConvProblem conv_problem(const ConvShape& shape);
 ConvProblem transposed_problem(const ConvShape& shape);  // conv_transpose.cu
@@ -71,10 +88,20 @@ ConvProblem transposed_problem(const ConvShape& shape);  // conv_transpose.cu
 void cut_output(ConvProblem& problem, int pixels, int least_bits);
 // Whether operands may be copied kVectorBytes at a time.
 bool is_aligned(const ConvProblem& problem, Precision precision, const ConvOperands& operands);
+// Not for aligned operands: the one slow tile.
+ConvPlan plan_convolution(const ConvProblem& problem, const ConvTile& tile, Precision precision,
+                          bool aligned);
 // ConvProblem::whole_vectors.
 bool takes_whole_vectors(const ConvProblem& problem, const void* y);
 // Throws Error (runtime) unless y is to be of the precision's array type.
 void expect_array_result(const char* name, Precision precision, const ConvOperands& operands);
+
+// The tiles whose plan for aligned operands `runs`.
+std::vector<ConvTile> tiles_that_run(const ConvProblem& problem, Precision precision,
+                                     const std::function<bool(const ConvPlan&)>& runs);
+// One of these tiles. Of none: one that is refused when it is to run.
+ConvTile suggest_tile(const std::vector<ConvTile>& tiles, const ConvProblem& problem,
+                      Precision precision, int multiprocessors);
 
 // As conv_tiles() and suggest_tile().
 std::vector<ConvTile> fitting_tiles(const ConvProblem& problem, Precision precision);

@@ -10,6 +10,7 @@
 #include "kernels/context.h"
 #include "kernels/cuda/conv_candidates.h"
 #include "kernels/cuda/fft.h"
+#include "kernels/cuda/fused_convs.h"
 #include "kernels/cuda/libraries.h"
 #include "kernels/cuda/runtime.h"
 
@@ -161,7 +162,10 @@ class CudaBackend final : public Backend {
   // `narrow` is where a result that is converted lies before, else empty.
   static Step step_of(const std::shared_ptr<ConvCandidate>& candidate, const Convolution& c,
                       const void* weights, void* workspace, const Array& narrow);
-  void mark_used(const std::string& task);  // by the recording under way, if there is one
+  // `run`, which writes `narrow`, and then the conversion of that to y; `run` where it is empty.
+  static Step widened(Step run, Array narrow, Array y);
+  static bool is_on_vector(const Array& array);  // of 16 bytes, as all memory of ours is
+  void mark_used(const std::string& task);       // by the recording under way, if there is one
   // The weights as a kernel wants them, packed (conv_transpose.h) or not, once `prepare` has run.
   struct Weights {
     const void* data = nullptr;
@@ -186,7 +190,10 @@ class CudaBackend final : public Backend {
   };
   Pair pair_of(const Array& x, const ConvLayer& first, const ConvLayer& second,
                const Array& y) const;
-  static Step fused_step(const Pair& pair, const Weights& conv, const Weights& transposed);
+  static ConvPairTask task_of(const Pair& pair);
+  // `narrow` as step_of() has it.
+  static Step fused_step(const FusedConv& way, const Pair& pair, const Weights& first,
+                         const Weights& second, const Array& narrow);
   ConvChoice time_pair(const Array& x, const ConvLayer& first, const ConvLayer& second);
 
   // Of f32 arrays it is what the context was asked for.

@@ -127,10 +127,10 @@ fused_thin_kernel(OutputProblem p, ConvOperands operands, Doubling d) {
   FusedBlock<Element>(p, operands, d).run();
 }
 
-Doubling doubling_of(const ConvShape& s, const FusedThinOperands& operands) {
+Doubling doubling_of(const ConvShape& s, const ConvPairOperands& operands) {
   Doubling d{};
-  d.w = operands.transposed_w;
-  d.b = operands.transposed_b;
+  d.w = operands.second_w;
+  d.b = operands.second_b;
   d.oh = (s.h - 1) * kStride - 2 * s.padding + s.kernel;
   d.ow = (s.w - 1) * kStride - 2 * s.padding + s.kernel;
   d.taps = s.kernel;
@@ -148,20 +148,20 @@ int tiles(int outputs, int padding) {
 
 }  // namespace
 
-bool is_fused_thin(const FusedThinShape& shape, Precision precision) {
-  const ConvShape& conv = shape.conv;
-  const ConvShape& next = shape.transposed;
+bool is_fused_thin(const ConvPairShape& shape, Precision precision) {
+  const ConvShape& conv = shape.first;
+  const ConvShape& next = shape.second;
   const int grown = 2 * conv.padding - kConvTaps + 1;
   return conv.co == kChannels && conv.kernel == kConvTaps && is_thin_output(conv, precision) &&
          is_thin_conv_transpose2d(next) && next.kernel <= kMostTaps && next.n == conv.n &&
          next.h == conv.h + grown && next.w == conv.w + grown;
 }
 
-void fused_thin(const FusedThinShape& shape, Precision precision, const FusedThinOperands& operands,
+void fused_thin(const ConvPairShape& shape, Precision precision, const ConvPairOperands& operands,
                 Stream stream) {
   if (!is_fused_thin(shape, precision)) {
-    const ConvShape& c = shape.conv;
-    const ConvShape& t = shape.transposed;
+    const ConvShape& c = shape.first;
+    const ConvShape& t = shape.second;
     fail_runtime(
         "fused_thin takes a convolution with kernel 3 and stride 1 to two channels, and a "
         "transposed one of its output with up to 4 taps and stride 2, found ",
@@ -169,13 +169,13 @@ void fused_thin(const FusedThinShape& shape, Precision precision, const FusedThi
         t.kernel, ", stride ", t.stride,
         ": use thin_conv2d and thin_conv_transpose2d, or conv2d and conv_transpose2d");
   }
-  const ConvOperands conv{operands.x, operands.conv_w, operands.conv_b, operands.y,
+  const ConvOperands conv{operands.x, operands.first_w, operands.first_b, operands.y,
                           operands.f32_result};
-  const Doubling d = doubling_of(shape.transposed, operands);
-  OutputProblem p = output_problem(shape.conv, precision, conv);
+  const Doubling d = doubling_of(shape.second, operands);
+  OutputProblem p = output_problem(shape.first, precision, conv);
   p.tiles_across = tiles(d.ow, d.padding);
   p.tiles_down = tiles(d.oh, d.padding);
-  const LaunchShape launched{{p.tiles_across * p.tiles_down * shape.conv.n},
+  const LaunchShape launched{{p.tiles_across * p.tiles_down * shape.first.n},
                              kChannels * kOutputThreads,
                              output_shared_bytes(p, kConvTaps, precision)};
   with_element(precision, [&](auto type) {

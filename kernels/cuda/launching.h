@@ -24,6 +24,22 @@ void with_element(Precision precision, Body&& body) {
   }
 }
 
+// Calls body with a value of the type that names what multiplies in `precision`: float (no tensor
+// cores), Tf32, Bfloat16 or Half.
+template <typename Body>
+auto with_math(Precision precision, Body&& body) {
+  switch (precision) {
+    case Precision::kTf32:
+      return body(Tf32{});
+    case Precision::kBf16:
+      return body(Bfloat16{});
+    case Precision::kF16:
+      return body(Half{});
+    default:
+      return body(float{});
+  }
+}
+
 // Whether all pointers are multiples of `bytes`. Null ones are.
 template <typename... Pointers>
 bool are_aligned(std::size_t bytes, const Pointers*... pointers) {

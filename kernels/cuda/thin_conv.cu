@@ -3,6 +3,7 @@
 #include "kernels/cuda/activate_all.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/thin_conv.h"
+#include "kernels/cuda/thin_input.h"
 #include "kernels/cuda/thin_output.h"
 #include "kernels/cuda/vectors.h"
 
@@ -74,19 +75,10 @@ class ThinBlock {
 
   PTYNET_DEVICE void fetch_input() {
     const auto* x = static_cast<const Element*>(operands_.x);
-    const int rows = (kTileRows - 1) * p_.stride + p_.taps;
-    PTYNET_NO_UNROLL
-    for (int r = thread() / kWarpLanes; r < rows; r += kThreads / kWarpLanes) {
-      const int row = row_ * p_.stride - p_.padding + r;
-      const std::int64_t row_start = (static_cast<std::int64_t>(image_) * p_.h + row) * p_.w;
-      PTYNET_NO_UNROLL
-      for (int c = lane(); c < input_columns_; c += kWarpLanes) {
-        const int column = column_ * p_.stride - p_.padding + c;
-        const bool inside = row >= 0 && row < p_.h && column >= 0 && column < p_.w;
-        const float v = inside ? to_float(load_readonly(x + row_start + column)) : 0.0F;
-        store(input_ + r * input_columns_ + c, v);
-      }
-    }
+    fetch_frame(x + static_cast<std::int64_t>(image_) * p_.h * p_.w, p_.h, p_.w,
+                {row_ * p_.stride - p_.padding, column_ * p_.stride - p_.padding,
+                 (kTileRows - 1) * p_.stride + p_.taps, input_columns_, input_columns_},
+                input_);
   }
 
   // kPixels pixels of the tile, `across` apart from `first` on.
@@ -109,27 +101,12 @@ class ThinBlock {
     for (int u = 0; u < p_.taps; ++u) {
       PTYNET_NO_UNROLL
       for (int v = 0; v < p_.taps; ++v) {
-        add_tap(input, u * input_columns_ + v, weights, sums);
+        add_thin_tap(input, u * input_columns_ + v, weights, sums);
         weights += p_.co;
       }
     }
     PTYNET_UNROLL
     for (int i = 0; i < kPixels; ++i) write(first + i * across, channel, sums[i]);
-  }
-
-  PTYNET_DEVICE static void add_tap(const float* const (&input)[kPixels], int offset,
-                                    const float* weights,
-                                    Vector<float, kChannels> (&sums)[kPixels]) {
-    PTYNET_UNROLL
-    for (int c = 0; c < kChannels; c += 4) {
-      const auto w = load(reinterpret_cast<const Vector<float, 4>*>(weights + c));
-      PTYNET_UNROLL
-      for (int i = 0; i < kPixels; ++i) {
-        const float x = load(input[i] + offset);
-        PTYNET_UNROLL
-        for (int j = 0; j < 4; ++j) sums[i][c + j] += x * w[j];
-      }
-    }
   }
 
   PTYNET_DEVICE void write(int pixel, int channel, Vector<float, kChannels>& sums) const {

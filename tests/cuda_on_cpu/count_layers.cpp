@@ -7,6 +7,7 @@
 #include "kernels/cuda/conv_candidates.h"
 #include "kernels/cuda/conv_transpose.h"
 #include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/fused_first.h"
 #include "kernels/cuda/fused_thin.h"
 #include "kernels/cuda/thin_conv.h"
 #include "tests/cuda_on_cpu/device_memory.h"
@@ -127,24 +128,43 @@ LayerCounts count_weight_gradient(const Layer& layer) {
   return out;
 }
 
-// The last two layers of PtyNet-S in one kernel.
-LayerCounts count_fused() {
-  const Layer& conv = kPtynetS[kPtynetS.size() - 2];
-  const Layer& last = kPtynetS.back();
-  const DeviceMemory x = memory(conv.inputs(1));
-  const DeviceMemory w = memory(conv.weights());
-  const DeviceMemory last_w = memory(last.weights());
-  const DeviceMemory y = memory(last.outputs(1));
+// Two layers of PtyNet-S in one kernel.
+template <typename Run>
+LayerCounts count_pair(const Layer& first, const Layer& second, const std::string& tile,
+                       const Run& run_pair) {
+  const DeviceMemory x = memory(first.inputs(1));
+  const DeviceMemory first_w = memory(first.weights());
+  const DeviceMemory second_w = memory(second.weights());
+  const DeviceMemory y = memory(second.outputs(1));
   const twin::Counting counting;
-  fused_thin({conv.shape(1), last.shape(1)}, kPrecision,
-             {x.data(), w.data(), nullptr, last_w.data(), nullptr, y.data()}, nullptr);
+  run_pair(ConvPairShape{first.shape(1), second.shape(1)},
+           ConvPairOperands{x.data(), first_w.data(), nullptr, second_w.data(), nullptr, y.data()});
   LayerCounts out =
       counts_of(counting.counts(),
-                static_cast<double>(x.bytes() + w.bytes() + last_w.bytes() + y.bytes()), 0);
-  out.layer = text(conv.size, "px/", conv.in, "->", conv.out, "->", last.out, "/k", conv.kernel,
-                   "/k", last.kernel);
-  out.tile = "fused";
+                static_cast<double>(x.bytes() + first_w.bytes() + second_w.bytes() + y.bytes()),
+                second.transposed ? 0 : second.flop(1) / 2);
+  out.layer = text(first.size, "px/", first.in, "->", first.out, "->", second.out, "/k",
+                   first.kernel, "/k", second.kernel);
+  out.tile = tile;
   return out;
+}
+
+LayerCounts count_first() {
+  const Layer& first = kPtynetS[0];
+  const Layer& second = kPtynetS[1];
+  const ConvTile tile =
+      suggest_fused_first_tile({first.shape(1), second.shape(1)}, kPrecision, kMultiprocessors);
+  return count_pair(first, second, text(tile.pixels_per_warp, "x", tile.channels),
+                    [&](const ConvPairShape& shape, const ConvPairOperands& operands) {
+                      fused_first(shape, kPrecision, operands, tile, nullptr);
+                    });
+}
+
+LayerCounts count_last() {
+  return count_pair(kPtynetS[kPtynetS.size() - 2], kPtynetS.back(), "fused",
+                    [](const ConvPairShape& shape, const ConvPairOperands& operands) {
+                      fused_thin(shape, kPrecision, operands, nullptr);
+                    });
 }
 
 // Forward layers, then gradients, of which the first layer has none by its input.
@@ -152,7 +172,10 @@ void add_network(const char* network, const std::vector<Layer>& layers,
                  std::vector<LayerCounts>& out) {
   const std::size_t first = out.size();
   for (const Layer& layer : layers) out.push_back(count_layer(layer));
-  if (&layers == &kPtynetS) out.push_back(count_fused());
+  if (&layers == &kPtynetS) {
+    out.push_back(count_first());
+    out.push_back(count_last());
+  }
   for (const Layer& layer : layers) {
     if (layer.in > 1) out.push_back(count_input_gradient(layer));
     out.push_back(count_weight_gradient(layer));

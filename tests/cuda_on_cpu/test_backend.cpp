@@ -247,26 +247,48 @@ TEST_CASE("a recording times every candidate once, and a choice that is known is
 
 namespace {
 
-// The last two layers of PtyNet-S, in small.
-struct LastTwo {
-  Array x = random_array("x", {1, 8, 10, 16});
-  ConvLayer first{
-      random_array("w", {2, 3, 3, 8}), random_array("b", {2}), {1, 1, 2, kLeaky, true}, false};
-  ConvLayer second{random_array("wt", {2, 4, 4, 1}), {}, {2, 1, 2, kClip, true}, true};
-  Array y = Array::host({1, 16, 20, 2}, DType::kF32);
+// Two layers that one kernel does.
+struct LayerPair {
+  Array x;
+  ConvLayer first;
+  ConvLayer second;
+  Array y = Array::host(output_shape(output_shape(x.shape(), first), second), DType::kF32);
 
-  // As a network is recorded that ends in them. Whether they were one step.
-  bool record(Backend& on) {
+  // One after the other, with scratch of the test's own.
+  void one_by_one(Backend& on, Array& middle) {
+    on.conv2d(x, first.w, first.b, first.options, middle);
+    if (second.transposed) {
+      on.conv_transpose2d(middle, second.w, second.b, second.options, y);
+    } else {
+      on.conv2d(middle, second.w, second.b, second.options, y);
+    }
+  }
+
+  // As a network is recorded that has them. The names of its steps: one where they were fused.
+  std::vector<std::string> record(Backend& on) {
     Array middle = Array::host(output_shape(x.shape(), first), DType::kF32);
     const auto replay = on.record([&] {
       if (on.fuses(x, first, second)) return on.conv_pair(x, first, second, y);
-      on.conv2d(x, first.w, first.b, first.options, middle);
-      on.conv_transpose2d(middle, second.w, second.b, second.options, y);
+      one_by_one(on, middle);
     });
     replay->run();
-    return replay->steps().size() == 1;
+    return replay->steps();
   }
 };
+
+// The first two layers of PtyNet-S, in small.
+LayerPair first_two() {
+  return {random_array("x", {1, 12, 20, 1}),
+          {random_array("w", {16, 3, 3, 1}), random_array("b", {16}), {1, 1, 1, kLeaky, true}},
+          {random_array("w2", {16, 3, 3, 16}), random_array("b2", {16}), {2, 1, 1, kLeaky, true}}};
+}
+
+// And the last two.
+LayerPair last_two() {
+  return {random_array("x", {1, 8, 10, 16}),
+          {random_array("w", {2, 3, 3, 8}), random_array("b", {2}), {1, 1, 2, kLeaky, true}},
+          {random_array("wt", {2, 4, 4, 1}), {}, {2, 1, 2, kClip, true}, true}};
+}
 
 Array halves(const Array& from) {
   Array out = Array::host(from.shape(), DType::kF16);
@@ -294,11 +316,11 @@ TEST_CASE("a pair that one kernel does is one step, of any element type") {
   options.tune = false;
   const auto cuda = cuda::make_backend(options);
   const auto reference = make_reference_backend();
-  LastTwo pair;
+  LayerPair pair = last_two();
   Array expected = Array::host(pair.y.shape(), DType::kF32);
   reference->conv_pair(pair.x, pair.first, pair.second, expected);
   CHECK_FALSE(reference->fuses(pair.x, pair.first, pair.second));
-  CHECK(pair.record(*cuda));
+  CHECK(pair.record(*cuda).size() == 1);
   CHECK(difference(pair.y, expected) <= tolerance_of(72 + 4));
   CHECK(cuda->choices()->empty());
 
@@ -306,7 +328,7 @@ TEST_CASE("a pair that one kernel does is one step, of any element type") {
   const Array half = halves(pair.x);
   const auto replay = cuda->record([&] { cuda->conv_pair(half, pair.first, pair.second, pair.y); });
   CHECK(replay->steps() ==
-        std::vector<std::string>{"conv2d + conv_transpose2d by fused_thin [1, 16, 20, 2]"});
+        std::vector<std::string>{"conv2d + conv_transpose2d by fused [1, 16, 20, 2]"});
   std::fill_n(pair.y.data<float>(), pair.y.elements(), 0.0F);
   replay->run();
   const Array exact = expected.clone();
@@ -325,8 +347,8 @@ TEST_CASE("a pair that one kernel does is one step, of any element type") {
 
 TEST_CASE("a pair is fused where that is timed to be faster, and as a known choice says") {
   const auto cuda = cuda::make_backend(on_cuda());
-  LastTwo pair;
-  const bool fused = pair.record(*cuda);
+  LayerPair pair = last_two();
+  const bool fused = pair.record(*cuda).size() == 1;
   const std::string task = text(kFirstTask, " + ", kSecondTask);
   REQUIRE(cuda->choices()->contains(task));
   const ConvChoice& choice = cuda->choices()->at(task);
@@ -343,14 +365,74 @@ TEST_CASE("a pair is fused where that is timed to be faster, and as a known choi
   for (const char* chosen : {"fused", "one by one"}) {
     const auto other = cuda::make_backend(on_cuda());
     (*other->choices())[task] = {chosen, {}};
-    CHECK(pair.record(*other) == (chosen == std::string("fused")));
+    CHECK(pair.record(*other).size() == (chosen == std::string("fused") ? 1 : 2));
     CHECK(other->choices()->at(task).seconds.empty());
     CHECK(difference(pair.y, first) <= tolerance_of(72 + 4));
   }
 }
 
+TEST_CASE("the first two layers of PtyNet-S are one step, which gives the bytes of two") {
+  ContextOptions options = on_cuda();
+  options.tune = false;
+  const auto cuda = cuda::make_backend(options);
+  const auto bytes_of = [](const Array& a) {
+    const auto* from = static_cast<const unsigned char*>(a.data());
+    return std::vector<unsigned char>(from, from + a.bytes());
+  };
+  LayerPair pair = first_two();
+  CHECK(pair.record(*cuda) ==
+        std::vector<std::string>{"conv2d + conv2d by fused 16x16 [1, 6, 10, 16]"});
+  const std::vector<unsigned char> fused = bytes_of(pair.y);
+  Array middle = Array::host({1, 12, 20, 16}, DType::kF32);
+  pair.one_by_one(*cuda, middle);
+  CHECK(bytes_of(pair.y) == fused);
+
+  // Of f16 to f32: its kernel writes f16, which is converted.
+  pair.x = halves(pair.x);
+  CHECK(pair.record(*cuda).size() == 1);
+  Array narrow = Array::host(pair.y.shape(), DType::kF16);
+  cuda->conv_pair(pair.x, pair.first, pair.second, narrow);
+  CHECK(bytes_of(pair.y) == bytes_of(floats(narrow)));
+
+  // Weights that are not aligned are left to other kernels.
+  LayerPair odd = first_two();
+  Array memory = Array::host({odd.second.w.elements() + 1}, DType::kF32);
+  std::copy_n(odd.second.w.data<float>(), odd.second.w.elements(), memory.data<float>() + 1);
+  odd.second.w =
+      Array::view(memory.data<float>() + 1, odd.second.w.shape(), DType::kF32, memory.device());
+  CHECK_FALSE(cuda->fuses(odd.x, odd.first, odd.second));
+  Array expected = Array::host(odd.y.shape(), DType::kF32);
+  make_reference_backend()->conv_pair(odd.x, odd.first, odd.second, expected);
+  cuda->conv_pair(odd.x, odd.first, odd.second, odd.y);
+  CHECK(difference(odd.y, expected) <= tolerance_of(9 + 144));
+}
+
+TEST_CASE("the tile of a fused pair is timed beside its layers one by one") {
+  const auto cuda = cuda::make_backend(on_cuda());
+  LayerPair pair = first_two();
+  pair.record(*cuda);
+  const std::string task =
+      "conv2d [1, 12, 20, 1] -> 16, 3x3, stride 1, padding 1, groups 1, leaky_relu 0.2, fp32 + "
+      "conv2d [1, 12, 20, 16] -> 16, 3x3, stride 2, padding 1, groups 1, leaky_relu 0.2, fp32";
+  REQUIRE(cuda->choices()->contains(task));
+  const ConvChoice& choice = cuda->choices()->at(task);
+  REQUIRE(choice.seconds.size() == 4);
+  for (const char* way : {"fused 16x16", "fused 32x16", "fused 64x16", "one by one"}) {
+    REQUIRE(choice.seconds.contains(way));
+    CHECK(choice.seconds.at(way) >= choice.seconds.at(choice.chosen));
+    const auto other = cuda::make_backend(on_cuda());
+    (*other->choices())[task] = {way, {}};
+    const std::vector<std::string> steps = pair.record(*other);
+    if (way == std::string("one by one")) {
+      CHECK(steps.size() == 2);
+    } else {
+      CHECK(steps == std::vector<std::string>{text("conv2d + conv2d by ", way, " [1, 6, 10, 16]")});
+    }
+  }
+}
+
 TEST_CASE("the check backend fuses what the tested one does, and compares it") {
-  LastTwo pair;
+  LayerPair pair = last_two();
   const auto check = [](double tolerance) {
     return make_check_backend(cuda::make_backend(on_cuda()), make_reference_backend(), tolerance);
   };

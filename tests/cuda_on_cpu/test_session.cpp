@@ -359,6 +359,29 @@ TEST_CASE("a step of two layers has the names and the products of both") {
         Approx(2 * 64 * (9 * 4 * 2 + 16 * 2)));
 }
 
+TEST_CASE("networks are recorded with their fused pairs: both ends of PtyNet-S") {
+  NEED_CUDA();
+  const auto steps = [](const char* name, DType type) {
+    const Architecture architecture = built_in_architecture(name);
+    Context context(on_cuda());
+    Network network(context, architecture, bench_state(architecture));
+    const Array frames = on_device(context, uniform({1, 32, 32}));
+    const Tensor x = input_rule(context, frames, {}, architecture.input, type);
+    return context.backend().record([&] { network.forward(context, x); })->steps();
+  };
+  const auto begins = [](const char* operations) { return Catch::StartsWith(operations); };
+  for (const DType type : {DType::kF32, DType::kF16}) {
+    const std::vector<std::string> found = steps("ptynet-s", type);
+    REQUIRE(found.size() == 15 - 2);
+    CHECK_THAT(found.front(), begins("conv2d + conv2d by fused "));
+    CHECK_THAT(found[1], begins("conv2d by "));
+    CHECK_THAT(found.back(), begins("conv2d + conv_transpose2d by fused "));
+  }
+  // 32 channels of f32 are more than one chunk.
+  CHECK_THAT(steps("ptynet-b", DType::kF16).front(), begins("conv2d + conv2d by fused "));
+  CHECK_THAT(steps("ptynet-b", DType::kF32).front(), begins("conv2d by "));
+}
+
 TEST_CASE("layers that are trained stay apart, and the last of a pair gives what is asked") {
   NEED_CUDA();
   const Architecture architecture = small_network();
