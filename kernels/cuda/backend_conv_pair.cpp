@@ -14,10 +14,6 @@ constexpr const char* kOneByOne = "one by one";
 
 const float* bias(const Array& b) { return b.empty() ? nullptr : b.data<float>(); }
 
-std::string_view operation_of(const ConvTask& task) {
-  return task.transposed ? "conv_transpose2d" : "conv2d";
-}
-
 }  // namespace
 
 CudaBackend::Pair CudaBackend::pair_of(const Array& x, const ConvLayer& first,

@@ -88,12 +88,6 @@ class CudaBackend final : public Backend {
   void conv_transpose2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
                                  const ConvOptions& o, OperandGradients& d) override;
   void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) override;
-
-  // Not there yet: Error (runtime) that names the operation (backend_learning.cpp).
-  void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
-                           Array& y) override;
-  void batch_norm_gradient(const Array& x, const BatchStatistics& batch, const Activation& a,
-                           const Array& dy, OperandGradients& d) override;
   void max_pool2d_gradient(const Array& x, std::int64_t kernel, const Array& dy,
                            Array& dx) override;
   void upsample_bilinear2d_gradient(const Array& dy, std::int64_t scale, Array& dx) override;
