@@ -62,7 +62,7 @@ class Finetuning {
   double calibration(const Array& probe);
   double scale_by_network(const Array& probe);
   ContextOptions context_options() const {
-    return {options_.device.value_or(training_device()), options_.threads};
+    return {device_or_best(options_.device), options_.threads};
   }
   TrainerOptions trainer_options() const;
   std::optional<SharedCanvas> make_canvas();
@@ -185,6 +185,7 @@ double Finetuning::calibration(const Array& probe) {
 double Finetuning::scale_by_network(const Array& probe) {
   SessionOptions o;
   o.context = context_options();
+  o.precision = options_.precision;
   o.height = scan_.height();
   o.width = scan_.width();
   o.batch = std::min(kFramesAtOnce, frames_.shape()[0]);

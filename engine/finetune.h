@@ -56,7 +56,8 @@ struct FinetuneOptions {
   std::int64_t every = 10;  // epochs
   std::string resume;
   std::string log_csv;
-  std::optional<Device> device;  // empty: the best there is
+  std::optional<Device> device;           // empty: the best there is
+  Precision precision = Precision::kF32;  // or tf32, where the device has it
   int threads = 0;
   std::int64_t max_canvas = std::int64_t{1} << 28;
   bool force = false;  // near-field scans too

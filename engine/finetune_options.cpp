@@ -110,7 +110,8 @@ std::map<std::string, std::string> settings_of(const FinetuneOptions& o) {
           {"--validate", shortest(o.validate)},
           {"--patience", number(o.patience)},
           {"--shuffle", o.shuffle ? text("with --seed ", o.seed) : "none"},
-          {"--input-rule", o.input_rule.empty() ? "none" : o.input_rule}};
+          {"--input-rule", o.input_rule.empty() ? "none" : o.input_rule},
+          {"--precision", std::string(name_of(o.precision))}};
 }
 
 std::string json_with_input_rule(const Architecture& architecture, const InputRule& rule) {

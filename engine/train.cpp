@@ -127,8 +127,9 @@ std::optional<io::Checkpoint> Training::read_resumed() const {
 
 TrainerOptions Training::trainer_options() const {
   TrainerOptions o;
-  o.context.device = options_.device.value_or(training_device());
+  o.context.device = device_or_best(options_.device);
   o.context.threads = options_.threads;
+  o.precision = options_.precision;
   o.height = patterns_.probe.shape()[1];
   o.width = patterns_.probe.shape()[2];
   o.batch = patterns_.plan.batch;
@@ -150,6 +151,7 @@ std::map<std::string, std::string> Training::known_options() const {
   out["half-cycle"] = shortest(o.half_cycle_epochs);
   out["weight"] = o.weight == PatchWeight::kProbe ? "probe" : "none";
   out["seed"] = text(o.seed);
+  out["precision"] = name_of(o.precision);
   // Waves and a constant rate do not know the end, so such a run may be made longer.
   const bool knows_end = o.schedule == ScheduleKind::kStep || o.schedule == ScheduleKind::kCosine;
   if (knows_end && o.minutes) out["minutes"] = shortest(*o.minutes);

@@ -43,18 +43,19 @@ struct TrainOptions {
   std::uint64_t seed = 1;  // of initial weights and patterns, or their order
   // Patterns to judge by; 0: none. Of scans the last frames. Empty: 256, of scans at most a tenth.
   std::optional<std::int64_t> held_out;
-  std::string output;            // weights; empty: none
-  std::string checkpoint;        // empty: only when stopped, as <output>.checkpoint
-  std::int64_t every = 1;        // epochs between checkpoints
-  std::string resume;            // checkpoint to go on from; empty: none
-  std::string log;               // CSV; empty: none
-  std::optional<Device> device;  // empty: the best there is
-  int threads = 0;               // of the CPU; 0: as many as the machine has
-  int pattern_threads = 0;       // 0: as many as `threads`
-  Progress progress;             // patterns of the epoch
-  Log tell;                      // what the user may like to know
-  Log warning;                   // and what the user has to
-  std::function<bool()> stop;    // asked after every batch
+  std::string output;                     // weights; empty: none
+  std::string checkpoint;                 // empty: only when stopped, as <output>.checkpoint
+  std::int64_t every = 1;                 // epochs between checkpoints
+  std::string resume;                     // checkpoint to go on from; empty: none
+  std::string log;                        // CSV; empty: none
+  std::optional<Device> device;           // empty: the best there is
+  Precision precision = Precision::kF32;  // or tf32, where the device has it
+  int threads = 0;                        // of the CPU; 0: as many as the machine has
+  int pattern_threads = 0;                // 0: as many as `threads`
+  Progress progress;                      // patterns of the epoch
+  Log tell;                               // what the user may like to know
+  Log warning;                            // and what the user has to
+  std::function<bool()> stop;             // asked after every batch
 };
 
 // Counts of patterns then fit into 64 bits.

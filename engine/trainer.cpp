@@ -6,6 +6,8 @@
 #include <complex>
 
 #include "autograd/losses.h"
+#include "engine/choice_cache.h"
+#include "engine/predictor.h"
 #include "engine/training_queue.h"
 
 namespace ptynet {
@@ -96,7 +98,13 @@ Trainer::Trainer(const Architecture& architecture, const StateDict& state,
     fail_input("this input rule divides by the scan's largest count, which must be above 0");
   }
   check_objective();
-  context_ = std::make_unique<Context>(options.context);
+  if (options.precision != Precision::kF32 && options.precision != Precision::kTf32) {
+    fail_input("training is in fp32 or tf32, found ", name_of(options.precision));
+  }
+  options_.context.tf32 = options.precision == Precision::kTf32;
+  context_ = std::make_unique<Context>(options_.context);
+  expect_precision(*context_, options.precision);
+  load_choices(choice_file(), context_->backend());
   network_ = std::make_unique<Network>(*context_, architecture, copies(state),
                                        NetworkOptions{.fold_batch_norm = false});
   choose_trained();
@@ -225,6 +233,7 @@ std::unique_ptr<Trainer::Plan> Trainer::make_plan(const PlanKind& kind) {
     made->target.phase = Tensor(context_->allocate(shape, DType::kF32));
   }
   record_step(*made, kind);
+  save_choices(choice_file(), context_->backend());
   return made;
 }
 

@@ -33,9 +33,10 @@ struct PatchObjective {
 
 struct TrainerOptions {
   ContextOptions context;
-  std::int64_t height = 128;  // rows of a frame, px
-  std::int64_t width = 128;   // columns of a frame, px
-  std::int64_t batch = 16;    // frames of a step at most
+  Precision precision = Precision::kF32;  // or tf32: of the convolutions' factors
+  std::int64_t height = 128;              // rows of a frame, px
+  std::int64_t width = 128;               // columns of a frame, px
+  std::int64_t batch = 16;                // frames of a step at most
   std::variant<DiffractionObjective, PatchObjective> objective;
   // Patterns of parameter names with * and ?, which stay as they are ("encoder.*"). The running
   // statistics of batch norms follow the batches all the same, as in PyTorch.
@@ -91,9 +92,9 @@ struct TrainerState {
 // time.
 class Trainer {
  public:
-  // Throws Error (input) when weights, architecture, frames or objective do not fit, a pattern of
-  // `freeze` matches no parameter, or the network has layers that cannot be trained: dropout, and
-  // leaky_relu with a slope below 0.
+  // Throws Error (input) when weights, architecture, frames or objective do not fit, the device has
+  // not the precision or it is none to train in, a pattern of `freeze` matches no parameter, or the
+  // network has layers that cannot be trained: dropout, and leaky_relu with a slope below 0.
   Trainer(const Architecture& architecture, const StateDict& state, const TrainerOptions& options);
   ~Trainer();
 

@@ -164,7 +164,7 @@ class Backend {
   virtual Device device() const = 0;
   // The device and the versions of what computes on it: choices() hold for the same ones.
   virtual std::string description() const { return std::string(name()); }
-  // Whether networks predict in it; training is in fp32.
+  // Whether networks predict in it. Training is in fp32, or tf32 where the context was opened so.
   virtual bool computes_in(Precision precision) const = 0;
   // Where operations take scratch memory from: the pool unless told otherwise.
   virtual Allocator& allocator() = 0;

@@ -93,6 +93,4 @@ std::unique_ptr<Backend> make_host_backend(int threads) {
   return make_reference_backend();
 }
 
-Device training_device() { return {}; }
-
 }  // namespace ptynet

@@ -66,7 +66,5 @@ std::unique_ptr<Backend> make_host_backend(int threads);
 Device best_device();
 // What was asked for, or else the best one; only then are devices looked for.
 Device device_or_best(const std::optional<Device>& asked);
-// The same for what trains: the CPU, as long as the CUDA backend only predicts.
-Device training_device();
 
 }  // namespace ptynet

@@ -255,7 +255,7 @@ void add_finetune(CLI::App& program, const std::string& command_line) {
   add_validation(command, job);
   arguments->stopping.add_to(command,
                              "epoch, loss, r_factor, validation_r_factor, learning_rate, seconds");
-  add_device_and_threads(command, job.device, job.threads, "the CPU, which alone trains so far");
+  add_training_device(command, job.device, job.threads, job.precision);
   add_integer(command, {"--max-canvas", "PIXELS", "largest object that is begun, pixels"},
               {1, std::int64_t{1} << 40}, job.max_canvas);
   command.add_flag("--force", job.force, "take a near-field scan all the same");

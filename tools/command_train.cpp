@@ -250,7 +250,7 @@ void add_train(CLI::App& program) {
   arguments->training.add_to(command);
   add_simulation(command, *arguments);
   add_scans(command, *arguments);
-  add_device_and_threads(command, job.device, job.threads, "the CPU, which alone trains so far");
+  add_training_device(command, job.device, job.threads, job.precision);
   add_integer(command, {"--pattern-threads", "N", "threads that simulate; 0: as many as --threads"},
               {0, 4096}, job.pattern_threads);
   command.add_flag("--json", arguments->json, "print a summary as JSON on stdout");

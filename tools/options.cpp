@@ -149,11 +149,22 @@ CLI::Option* add_positive(CLI::App& command, const OptionText& what, double& val
                         [&value](double found) { value = found; });
 }
 
-void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads,
-                            const std::string& automatic) {
+CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value) {
+  return add_parsed(command, with_default(what, value), "a number of 0 or more",
+                    [&value](const std::string& found) {
+                      const auto number = parse_number(found);
+                      if (!number || *number < 0) return false;
+                      value = *number;
+                      return true;
+                    });
+}
+
+namespace {
+
+void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads) {
   add_parsed(command,
              {"--device", "auto|cpu|cuda[:N]",
-              "where to compute; auto takes " + automatic + " (default auto)"},
+              "where to compute; auto takes a usable GPU, else the CPU (default auto)"},
              "auto, cpu, cuda or cuda:N", [&device](const std::string& found) {
                if (found == "auto") {
                  device.reset();
@@ -166,26 +177,32 @@ void add_device_and_threads(CLI::App& command, std::optional<Device>& device, in
               {0, 4096}, threads);
 }
 
-CLI::Option* add_not_negative(CLI::App& command, const OptionText& what, double& value) {
-  return add_parsed(command, with_default(what, value), "a number of 0 or more",
-                    [&value](const std::string& found) {
-                      const auto number = parse_number(found);
-                      if (!number || *number < 0) return false;
-                      value = *number;
-                      return true;
-                    });
+void add_precision(CLI::App& command, std::span<const Precision> choices, const std::string& text,
+                   Precision& precision) {
+  std::vector<std::pair<std::string, Precision>> names;
+  for (const Precision choice : choices) names.emplace_back(name_of(choice), choice);
+  add_choice<Precision>(command, {"--precision", "", text + " (default fp32)"}, names,
+                        [&precision](const Precision& found) { precision = found; });
 }
 
+}  // namespace
+
 void DeviceArguments::add_to(CLI::App& command) {
-  add_device_and_threads(command, device, threads, "a usable GPU, else the CPU");
-  std::vector<std::pair<std::string, Precision>> names;
-  for (const Precision choice : kPrecisions) names.emplace_back(name_of(choice), choice);
-  add_choice<Precision>(
-      command,
-      {"--precision", "",
-       "of the network's operands; sums stay in fp32. tf32 and fp16 need a CUDA device, bf16 that "
-       "or a CPU with AVX512-BF16 (default fp32)"},
-      names, [this](const Precision& found) { precision = found; });
+  add_device_and_threads(command, device, threads);
+  add_precision(command, kPrecisions,
+                "of the network's operands; sums stay in fp32. tf32 and fp16 need a CUDA device, "
+                "bf16 that or a CPU with AVX512-BF16",
+                precision);
+}
+
+void add_training_device(CLI::App& command, std::optional<Device>& device, int& threads,
+                         Precision& precision) {
+  add_device_and_threads(command, device, threads);
+  constexpr Precision kChoices[] = {Precision::kF32, Precision::kTf32};
+  add_precision(command, kChoices,
+                "of the convolutions' factors, forward and backward; sums stay in fp32, and so "
+                "does all else. tf32 needs a CUDA device",
+                precision);
 }
 
 }  // namespace ptynet::tools

@@ -71,12 +71,7 @@ CLI::Option* add_choice(CLI::App& command, OptionText what,
   });
 }
 
-// --device and --threads, of every command that computes.
-// `automatic` says what auto takes.
-void add_device_and_threads(CLI::App& command, std::optional<Device>& device, int& threads,
-                            const std::string& automatic);
-
-// Those and --precision, of every command that only predicts.
+// --device, --threads and --precision, of every command that only predicts.
 struct DeviceArguments {
   std::optional<Device> device;  // empty: the best there is
   Precision precision = Precision::kF32;
@@ -84,6 +79,9 @@ struct DeviceArguments {
 
   void add_to(CLI::App& command);
 };
+// The same of commands that train.
+void add_training_device(CLI::App& command, std::optional<Device>& device, int& threads,
+                         Precision& precision);
 
 // "A,B,..." of texts that are not empty.
 CLI::Option* add_list(CLI::App& command, const OptionText& what, const std::string& expected,

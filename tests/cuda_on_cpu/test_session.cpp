@@ -1,5 +1,4 @@
-// Sessions on a CUDA device: on a GPU, or on the CPU's twin of one, which PTYNET_CUDA_LIBRARY names
-// (tests/cuda_on_cpu). Skipped where there is no device, unless PTYNET_REQUIRE_CUDA is set.
+// Sessions on a CUDA device (cuda_device.h).
 #include <chrono>
 #include <cmath>
 #include <complex>
@@ -15,49 +14,16 @@
 #include "engine/stitcher.h"
 #include "kernels/random.h"
 #include "tests/catch.h"
-#include "tests/support.h"
+#include "tests/cuda_on_cpu/cuda_device.h"
 
 using namespace ptynet;
+using namespace ptynet::tests;
 
 namespace {
 
-ContextOptions on_cuda(bool tune = false) {
-  ContextOptions options;
-  options.device = {DeviceKind::kCuda, 0};
-  options.tune = tune;
-  return options;
-}
-
 // Choices of these tests are their own.
-const tests::TemporaryFolder cache;
+const TemporaryFolder cache;
 const int cache_is_set = setenv("PTYNET_CACHE", cache.path().c_str(), 1);
-
-// Why cuda:0 cannot be used, or nothing.
-std::string why_not() {
-  for (const DeviceReport& found : list_devices()) {
-    if (found.device.kind == DeviceKind::kCuda) return found.usable ? "" : found.description;
-  }
-  return "no CUDA device is listed";
-}
-
-bool is_required() {
-  return std::getenv("PTYNET_REQUIRE_CUDA") != nullptr ||
-         std::getenv("PTYNET_CUDA_LIBRARY") != nullptr;
-}
-
-// Leaves the test case where there is no device; fails it where one is required.
-#define NEED_CUDA()                                                         \
-  do {                                                                      \
-    if (!why_not().empty()) {                                               \
-      if (is_required()) FAIL(why_not());                                   \
-      PTYNET_SKIP("no usable CUDA device: ptynet info --devices says why"); \
-    }                                                                       \
-  } while (false)
-
-bool on_twin() {
-  Context context(on_cuda());
-  return context.backend().description().find("twin") != std::string::npos;
-}
 
 Array counts(const Shape& shape) {
   const CounterRandom random(3, "frames");
@@ -273,7 +239,7 @@ TEST_CASE("a canvas session stitches what a session gives, batch by batch") {
 
 TEST_CASE("choices are timed once, kept in a file, and a damaged file is made anew") {
   NEED_CUDA();
-  const tests::TemporaryFolder folder;
+  const TemporaryFolder folder;
   const std::filesystem::path file = folder.path() / "deeper" / "choices.json";
   const Array x = Array::zeros({1, 8, 8, 16}, DType::kF32);
   const Array w = Array::zeros({16, 3, 3, 16}, DType::kF32);

@@ -99,13 +99,17 @@ class Jobs(OnTwin):
         for name, expected in results[0].items():
             np.testing.assert_allclose(results[1][name], expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
-    def test_training_says_that_it_needs_the_cpu(self):
+    def test_fine_tune_as_the_cpu_does(self):
         self.write_tiny()
         self.write_scan(size=16)
-        job = ["finetune", "scan.npz", "--weights", "tiny.safetensors", "--architecture", "tiny.json", "--epochs", 1,
-               "--output", "tuned.h5"]
-        self.fail_with(1, "is not there on CUDA yet: train and fine-tune with --device cpu", *job, "--device", "cuda")
-        self.succeed(*job)  # auto takes the CPU
+        job = ["finetune", "scan.npz", "--weights", "tiny.safetensors", "--architecture", "tiny.json", "--epochs", 3,
+               "--batch", 2, "--output", "tuned.h5", "--json"]
+        found = [json.loads(self.succeed(*job, "--device", device).stdout) for device in ["cpu", "cuda"]]
+        for name in ["first_loss", "last_loss", "r_after"]:
+            self.assertAlmostEqual(found[1][name] / found[0][name], 1, delta=1e-5)
+        self.assertLess(found[1]["last_loss"], found[1]["first_loss"])
+        self.succeed(*job, "--device", "cuda", "--precision", "tf32")
+        self.fail_with(2, "--precision tf32 needs a CUDA device that has it", *job, "--device", "cpu", "--precision", "tf32")
 
 
 class Drivers(CommandLine):

@@ -1,0 +1,150 @@
+// Training on a CUDA device (cuda_device.h).
+#include <cmath>
+#include <cstring>
+
+#include "engine/bench.h"
+#include "engine/trainer.h"
+#include "kernels/random.h"
+#include "tests/cuda_on_cpu/cuda_device.h"
+
+using namespace ptynet;
+using namespace ptynet::tests;
+
+namespace {
+
+constexpr std::int64_t kSide = 16;
+constexpr std::int64_t kFrames = 5;
+
+Array values(const char* name, const Shape& shape, double low, double high) {
+  const CounterRandom random(5, name);
+  Array out = Array::host(shape, DType::kF32);
+  for (std::int64_t i = 0; i < out.elements(); ++i) {
+    const double u = random.uniform(static_cast<std::uint64_t>(i));
+    out.data<float>()[i] = static_cast<float>(low + (high - low) * u);
+  }
+  return out;
+}
+
+Array complex_values(const char* name, const Shape& shape) {
+  const Array pairs = values(name, {2 * shape.elements()}, -1, 1);
+  Array out = Array::host(shape, DType::kC64);
+  std::memcpy(out.data(), pairs.data(), pairs.bytes());
+  return out;
+}
+
+// Counts, with a few bad pixels.
+Array frames() {
+  Array out = values("frames", {kFrames, kSide, kSide}, 0, 3000);
+  for (std::int64_t i = 40; i < out.elements(); i += 97) out.data<float>()[i] = -1;
+  return out;
+}
+
+struct Variant {
+  std::string architecture = "ptynet-s";
+  Precision precision = Precision::kF32;
+  double consistency = 0;
+  bool update_probe = false;
+};
+
+Trainer trainer_on(const ContextOptions& context, const Variant& v) {
+  const Architecture architecture = built_in_architecture(v.architecture);
+  TrainerOptions o;
+  o.context = context;
+  o.precision = v.precision;
+  o.height = kSide;
+  o.width = kSide;
+  o.batch = 2;
+  DiffractionObjective objective;
+  objective.probe = complex_values("probe", {2, kSide, kSide});
+  objective.consistency = v.consistency;
+  o.objective = objective;
+  return {architecture, bench_state(architecture), o};
+}
+
+// Of three batches each: the last has one frame.
+std::vector<StepOutcome> train(Trainer& trainer, const Variant& v, int epochs) {
+  TrainingSet set{frames(), {0, 1, 2, 3, 4}, {}, {}};
+  if (v.consistency > 0) {
+    set.corners = Array::copy_of<std::int32_t>({0, 0, 3, 4, 8, 1, 2, 7, 5, 5}, {kFrames, 2});
+    set.canvas = {24, 24};
+  }
+  trainer.keep(set);
+  if (v.consistency > 0) trainer.set_canvas(complex_values("canvas", {24, 24}));
+  std::vector<StepOutcome> out;
+  for (int epoch = 0; epoch < epochs; ++epoch) {
+    trainer.begin_epoch({2, 0, 4, 1, 3}, {1e-4, 5e-5, 2e-5});
+    for (int step = 0; step < 3; ++step) trainer.next_step(v.update_probe);
+    for (const StepOutcome& outcome : trainer.outcomes()) out.push_back(outcome);
+  }
+  return out;
+}
+
+double relative(double found, double expected) { return std::abs(found - expected) / expected; }
+
+bool has_cpu() {
+  const std::vector<DeviceReport> found = list_devices();
+  return !found.empty() && found.front().usable;
+}
+
+}  // namespace
+
+TEST_CASE("twelve steps of fine-tuning have the CPU's losses") {
+  NEED_CUDA();
+  if (!has_cpu()) PTYNET_SKIP("this build has no CPU backend to compare with");
+  const Variant variants[] = {{}, {.consistency = 2.0, .update_probe = true}};
+  for (const Variant& v : variants) {
+    Trainer cuda = trainer_on(on_cuda(), v);
+    Trainer cpu = trainer_on({}, v);
+    const std::vector<StepOutcome> found = train(cuda, v, 4);
+    const std::vector<StepOutcome> expected = train(cpu, v, 4);
+    REQUIRE(found.size() == 12);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      INFO("step " << i << ": " << found[i].loss << " beside " << expected[i].loss);
+      CHECK(relative(found[i].loss, expected[i].loss) < 1e-5);
+      CHECK(relative(found[i].r_difference, expected[i].r_difference) < 1e-5);
+      if (v.consistency > 0) CHECK(relative(found[i].consistency, expected[i].consistency) < 1e-5);
+    }
+    CHECK(found.back().loss < found.front().loss);
+  }
+}
+
+TEST_CASE("the same training gives the same bytes, in fp32 and in tf32") {
+  NEED_CUDA();
+  for (const Precision precision : {Precision::kF32, Precision::kTf32}) {
+    const Variant v{.precision = precision, .update_probe = true};
+    Trainer first = trainer_on(on_cuda(), v);
+    Trainer second = trainer_on(on_cuda(), v);
+    const double loss = train(first, v, 1).back().loss;
+    CHECK(train(second, v, 1).back().loss == loss);
+    const TrainerState a = first.state();
+    const TrainerState b = second.state();
+    for (const auto& [name, tensor] : a.weights) {
+      INFO(name);
+      CHECK(std::memcmp(tensor.data(), b.weights.at(name).data(), tensor.bytes()) == 0);
+    }
+    CHECK(std::memcmp(a.probe.data(), b.probe.data(), a.probe.bytes()) == 0);
+    CHECK(a.steps == 3);
+  }
+}
+
+TEST_CASE("networks with batch norm, pooling and upsampling train as on the CPU", "[slow]") {
+  NEED_CUDA();
+  if (!has_cpu()) PTYNET_SKIP("this build has no CPU backend to compare with");
+  for (const std::string name : {"ptychonn", "ptychonet"}) {
+    const Variant v{.architecture = name};
+    Trainer cuda = trainer_on(on_cuda(), v);
+    Trainer cpu = trainer_on({}, v);
+    const std::vector<StepOutcome> found = train(cuda, v, 1);
+    const std::vector<StepOutcome> expected = train(cpu, v, 1);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      INFO(name << " step " << i << ": " << found[i].loss << " beside " << expected[i].loss);
+      CHECK(relative(found[i].loss, expected[i].loss) < 1e-4);
+    }
+  }
+}
+
+TEST_CASE("only fp32 and tf32 train") {
+  NEED_CUDA();
+  CHECK_THROWS_WITH(trainer_on(on_cuda(), {.precision = Precision::kF16}),
+                    Catch::Contains("training is in fp32 or tf32, found fp16"));
+}
