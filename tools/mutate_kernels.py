@@ -38,11 +38,15 @@ JUSTIFIED = "tests/cuda_on_cpu/surviving_mutants.json"
 # The cases that run a file: those whose line contains one of these words.
 CASES = {
     "batch_norm.cu": ["batch_norm"],
+    "block_sums.h": ["_loss", "_error", "residual"],
+    "complex.h": ["far_field"],
     "conv_kernel.h": ["conv2d", "conv_transpose2d"],
     "conv_transpose.cu": ["conv_transpose2d"],
+    "diffraction.cu": ["far_field_gradient", "exit_wave_gradient"],
     "far_field.cu": ["far_field", "intensity_residual"],
     "frame_reader.h": ["input_rule", "far_field", "intensity_residual"],
     "input_rule.cu": ["input_rule"],
+    "losses.cu": ["_loss", "_error"],
     "object.cu": ["compose_patches", "exit_waves"],
     "pointwise.cu": ["activation", "add ", "concat_channels"],
     "resize.cu": ["max_pool2d", "upsample_bilinear2d"],
