@@ -3,7 +3,7 @@
 // by shapes. Where arrays are aligned to 16 bytes, and frames have a multiple of 4 pixels, so many
 // move at once (object_error: 2). Each array is read once; what divides the derivatives is summed
 // first, and only where that has to be done on the device: it costs reading the measured frames, or
-// the weights of one frame, once more.
+// the weights of one frame, once more. Frames have fewer than 2^30 pixels.
 #pragma once
 
 #include <cstdint>

@@ -43,12 +43,12 @@ constexpr std::size_t kPair = 2 * sizeof(float);
 
 Outcome run_far_field_gradient(const FarFieldShape& s, bool aligned) {
   const std::int64_t pixels = pixels_of(s);
-  const std::vector<float> field = random_values("far", 2 * s.n * s.modes * pixels, -9, 9);
+  const std::vector<float> field = random_values("far", pixels * 2 * s.n * s.modes, -9, 9);
   const std::vector<float> slopes = random_values("d_intensity", s.n * pixels, -1, 1);
   std::vector<double> expected(field.size());
   for (std::size_t i = 0; i < field.size(); ++i) {
     const auto pixel = static_cast<std::int64_t>(i) / 2 % pixels;
-    const std::int64_t frame = static_cast<std::int64_t>(i) / (2 * s.modes * pixels);
+    const std::int64_t frame = static_cast<std::int64_t>(i) / (pixels * 2 * s.modes);
     const std::int64_t row = (pixel / s.w + s.h / 2) % s.h;  // where fftshift puts it
     const std::int64_t column = (pixel % s.w + s.w / 2) % s.w;
     const auto at = static_cast<std::size_t>(frame * pixels + row * s.w + column);
@@ -68,8 +68,8 @@ Operands make_operands(const FarFieldShape& s) {
   const std::int64_t pixels = pixels_of(s);
   return {random_values("amplitude", s.n * pixels, -0.2, kMostAmplitude),
           random_values("phase", s.n * pixels, -40, 40),
-          random_values("probe", 2 * s.modes * pixels, -1, 1),
-          random_values("d_waves", 2 * s.n * s.modes * pixels, -1, 1)};
+          random_values("probe", pixels * 2 * s.modes, -1, 1),
+          random_values("d_waves", pixels * 2 * s.n * s.modes, -1, 1)};
 }
 
 // By the reference's diffract_gradient(), given the far field whose way back gives d_waves.

@@ -12,9 +12,10 @@ namespace {
 
 constexpr double kUnitRoundoff = 0x1p-24;
 constexpr double kFactor = 0.7;
-// From one vector to several parts of a frame; the last has more frames than a batch has parts.
-constexpr PatchShape kShapes[] = {{1, 16, 16}, {5, 9, 11},  {2, 1, 40},   {1, 33, 1},
-                                  {1, 70, 66}, {5, 50, 45}, {1, 1, 1025}, {600, 2, 2}};
+// From one vector to several parts of a frame.
+constexpr PatchShape kShapes[] = {{1, 16, 16}, {5, 9, 11},  {2, 1, 40},  {1, 33, 1},
+                                  {1, 70, 66}, {5, 50, 45}, {1, 1, 1025}};
+constexpr PatchShape kManyFrames{600, 2, 2};  // more than the parts of a batch
 
 enum class BadPixels : std::uint8_t { kNone, kSome, kOneFrame, kAll };
 constexpr const char* kBadNames[] = {"", " some bad", " a bad frame", " all bad"};
@@ -319,6 +320,8 @@ std::vector<Case> loss_cases() {
       }
     }
   }
+  add_intensity({kManyFrames, IntensityLoss::kL1, BadPixels::kSome, true, true}, cases);
+  add_error({kManyFrames, true, true, true, true, true}, cases);
   return cases;
 }
 

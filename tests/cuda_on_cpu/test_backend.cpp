@@ -101,6 +101,52 @@ TEST_CASE("what operations update in place moves only when a recording runs") {
   }
 }
 
+TEST_CASE("the diffraction's gradient on CUDA is the adjoint of its derivative") {
+  const auto cuda = cuda::make_backend(on_cuda());
+  for (const std::int64_t modes : {1, 3}) {
+    const Shape frames{5, 12, 10};
+    const Shape fields{5, modes, 12, 10, 2};
+    const ExitWave wave{random_array("amplitude", frames, -0.2, 1.2),
+                        random_array("phase", frames, -4, 4),
+                        random_array("probe", {modes, 12, 10, 2})};
+    const Array d_intensity = random_array("dI", frames);
+    Array intensity = Array::host(frames, DType::kF32);
+    const auto gradient = [&] {
+      Array far = Array::host(fields, DType::kF32);
+      ExitWave d{Array::host(frames, DType::kF32), Array::host(frames, DType::kF32),
+                 Array::host(wave.probe.shape(), DType::kF32)};
+      cuda->diffract(wave, far, intensity);
+      cuda->diffract_gradient(wave, far, d_intensity, d);
+      return d;
+    };
+    const ExitWave d = gradient();
+    // sum of a * b, and of its terms' magnitudes
+    const auto product = [](const Array& a, const Array& b) {
+      std::pair<double, double> out;
+      for (std::int64_t i = 0; i < a.elements(); ++i) {
+        const double term = double{a.data<float>()[i]} * double{b.data<float>()[i]};
+        out.first += term;
+        out.second += std::abs(term);
+      }
+      return out;
+    };
+    // Intensities are of second degree in the probe, and in the amplitudes (Euler's theorem); a
+    // phase that all pixels share changes none.
+    const auto [wanted, size] = product(d_intensity, intensity);
+    const double tolerance = tolerance_of(modes * 12 * 10) * size;
+    const Array ones = random_array("ones", frames, 1, 1);
+    CHECK(std::abs(product(d.amplitude, wave.amplitude).first - 2 * wanted) <= tolerance);
+    CHECK(std::abs(product(d.probe, wave.probe).first - 2 * wanted) <= tolerance);
+    CHECK(std::abs(product(d.phase, ones).first) <= tolerance);
+    CHECK(std::abs(wanted) > 100 * tolerance);
+
+    const ExitWave again = gradient();
+    for (const auto member : {&ExitWave::amplitude, &ExitWave::phase, &ExitWave::probe}) {
+      CHECK(std::memcmp((d.*member).data(), (again.*member).data(), (d.*member).bytes()) == 0);
+    }
+  }
+}
+
 TEST_CASE("a CUDA recording gives the bytes of the first run, sees new inputs, and has its steps") {
   const auto cuda = cuda::make_backend(on_cuda());
   Array x = random_array("x", {1, 8, 8, 16});
