@@ -12,8 +12,8 @@ Array CudaBackend::sum_gradient(const OutputGradient& out, const Activation& a, 
   const bool sloped = a.kind != ActivationKind::kNone;
   const bool summed = !d_bias.empty();
   if (!summed && !(sloped && wanted)) return out.dy;
-  const int channels = static_cast<int>(out.dy.shape()[3]);
-  const std::int64_t pixels = out.dy.elements() / channels;
+  const auto channels = static_cast<int>(out.dy.shape()[3]);
+  const SumShape shape{out.dy.elements() / channels, channels, a};
   Array dz = out.dy;
   Array parts;
   SumGradient arrays{sloped ? out.y.data() : nullptr, out.dy.data(), nullptr, nullptr, nullptr};
@@ -22,14 +22,14 @@ Array CudaBackend::sum_gradient(const OutputGradient& out, const Activation& a, 
     arrays.dz = dz.data();
   }
   if (summed) {
-    parts = scratch({sum_gradient_parts(pixels, channels, facts_.multiprocessors)}, DType::kF32);
+    parts = scratch({sum_gradient_parts(shape, facts_.multiprocessors)}, DType::kF32);
     arrays.parts = parts.data<float>();
     arrays.d_bias = d_bias.data<float>();
   }
   submit("gradient by activation and bias", out.dy,
-         [arrays, a, precision = precision_of(out.dy), pixels, channels,
+         [shape, precision = precision_of(out.dy), arrays,
           multiprocessors = facts_.multiprocessors](Stream stream) {
-           cuda::sum_gradient(precision, a, arrays, pixels, channels, multiprocessors, stream);
+           cuda::sum_gradient(shape, precision, arrays, multiprocessors, stream);
          });
   return dz;
 }
@@ -37,9 +37,9 @@ Array CudaBackend::sum_gradient(const OutputGradient& out, const Activation& a, 
 void CudaBackend::activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) {
   const SumGradient arrays{out.y.data(), out.dy.data(), dx.data(), nullptr, nullptr};
   submit("activation_gradient", dx,
-         [arrays, a, precision = precision_of(dx), count = dx.elements(),
+         [shape = SumShape{dx.elements(), 1, a}, precision = precision_of(dx), arrays,
           multiprocessors = facts_.multiprocessors](Stream stream) {
-           cuda::sum_gradient(precision, a, arrays, count, 1, multiprocessors, stream);
+           cuda::sum_gradient(shape, precision, arrays, multiprocessors, stream);
          });
 }
 

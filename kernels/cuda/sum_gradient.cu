@@ -108,13 +108,13 @@ int blocks_of(std::int64_t count, int multiprocessors) {
 
 }  // namespace
 
-std::int64_t sum_gradient_parts(std::int64_t pixels, int channels, int multiprocessors) {
-  return blocks_of(pixels * channels, multiprocessors) *
-         std::lcm(std::int64_t{channels}, std::int64_t{kMostVector});
+std::int64_t sum_gradient_parts(const SumShape& s, int multiprocessors) {
+  return blocks_of(s.pixels * s.channels, multiprocessors) *
+         std::lcm(std::int64_t{s.channels}, std::int64_t{kMostVector});
 }
 
-void sum_gradient(Precision precision, const Activation& a, const SumGradient& arrays,
-                  std::int64_t pixels, int channels, int multiprocessors, Stream stream) {
+void sum_gradient(const SumShape& s, Precision precision, const SumGradient& arrays,
+                  int multiprocessors, Stream stream) {
   with_element(precision, [&](auto type) {
     using Element = decltype(type);
     constexpr int kVector = kPerAccess<Element>;
@@ -125,9 +125,9 @@ void sum_gradient(Precision precision, const Activation& a, const SumGradient& a
                              static_cast<const Element*>(arrays.dy),
                              static_cast<Element*>(arrays.dz),
                              arrays.d_bias != nullptr ? arrays.parts : nullptr,
-                             a,
-                             pixels * channels,
-                             std::lcm(channels, vector)};
+                             s.activation,
+                             s.pixels * s.channels,
+                             std::lcm(s.channels, vector)};
     if (arrays.y == nullptr) work.activation = {};
     const Index3 blocks{blocks_of(work.count, multiprocessors),
                         blocks_for("sum_gradient", work.width / vector, kThreads)};
@@ -135,7 +135,8 @@ void sum_gradient(Precision precision, const Activation& a, const SumGradient& a
            whole ? sum_gradient_kernel<kVector, Element> : sum_gradient_kernel<1, Element>,
            LaunchShape{blocks, kThreads}, stream, work);
     if (arrays.d_bias == nullptr) return;
-    add_parts(arrays.parts, blocks.x * (work.width / channels), channels, arrays.d_bias, stream);
+    add_parts(arrays.parts, blocks.x * (work.width / s.channels), s.channels, arrays.d_bias,
+              stream);
   });
 }
 

@@ -9,6 +9,12 @@
 
 namespace ptynet::cuda {
 
+struct SumShape {
+  std::int64_t pixels;  // of all images
+  int channels;
+  Activation activation;
+};
+
 // Arrays [pixels, channels] of the precision's array type, in device memory. dz overlaps neither.
 struct SumGradient {
   const void* y;   // what the activation gave; null where there is none
@@ -18,11 +24,11 @@ struct SumGradient {
   float* parts;    // sum_gradient_parts() of them; null where d_bias is
 };
 
-std::int64_t sum_gradient_parts(std::int64_t pixels, int channels, int multiprocessors);
+std::int64_t sum_gradient_parts(const SumShape& shape, int multiprocessors);
 
 // One pass over memory, and a second one over the parts. Sums are f32, in an order that follows
 // from extents, alignment and multiprocessors alone.
-void sum_gradient(Precision precision, const Activation& a, const SumGradient& arrays,
-                  std::int64_t pixels, int channels, int multiprocessors, Stream stream);
+void sum_gradient(const SumShape& shape, Precision precision, const SumGradient& arrays,
+                  int multiprocessors, Stream stream);
 
 }  // namespace ptynet::cuda

@@ -213,35 +213,33 @@ constexpr Precision kArrayTypes[] = {Precision::kF32, Precision::kBf16, Precisio
 
 struct SumVariant {
   Precision precision;
-  std::int64_t pixels;
-  int channels;
-  Activation activation;
+  SumShape shape;
   bool dz, bias;  // wanted
   int multiprocessors;
   bool misaligned;
 };
 
 std::string describe_sums(const SumVariant& v) {
-  return text(v.pixels, " x ", v.channels, " a", static_cast<int>(v.activation.kind),
-              v.dz ? " dz" : "", v.bias ? " bias" : "", " for ", v.multiprocessors,
-              v.misaligned ? " misaligned" : "");
+  return text(v.shape.pixels, " x ", v.shape.channels, " a",
+              static_cast<int>(v.shape.activation.kind), v.dz ? " dz" : "", v.bias ? " bias" : "",
+              " for ", v.multiprocessors, v.misaligned ? " misaligned" : "");
 }
 
 // What an activation may have given: its kinks are met exactly here and there.
 std::vector<float> activated(const SumVariant& v) {
-  std::vector<float> y = random_values("y", v.pixels * v.channels, -2, 2);
+  std::vector<float> y = random_values("y", v.shape.pixels * v.shape.channels, -2, 2);
   for (std::size_t i = 0; i < y.size(); ++i) {
-    y[i] = i % 7 == 3 ? 0.0F : activate(y[i], v.activation);
+    y[i] = i % 7 == 3 ? 0.0F : activate(y[i], v.shape.activation);
   }
   return rounded(std::move(y), v.precision);
 }
 
 std::vector<double> reference(const SumVariant& v, const std::vector<float>& y,
                               const std::vector<float>& dy) {
-  const Shape shape{v.pixels, v.channels};
+  const Shape shape{v.shape.pixels, v.shape.channels};
   Array dz = Array::host(shape, DType::kF64);
   make_reference_backend()->activation_gradient(
-      {Array::copy_of(y, shape), Array::copy_of(dy, shape)}, v.activation, dz);
+      {Array::copy_of(y, shape), Array::copy_of(dy, shape)}, v.shape.activation, dz);
   return doubles_of(dz);
 }
 
@@ -253,22 +251,21 @@ std::vector<double> summed(const std::vector<double>& dz, int channels) {
 
 Outcome run_sums(const SumVariant& v) {
   const std::size_t offset = v.misaligned ? element_bytes(v.precision) : 0;
-  const std::int64_t count = v.pixels * v.channels;
+  const std::int64_t count = v.shape.pixels * v.shape.channels;
   const std::vector<float> y = activated(v);
   const std::vector<float> dy = rounded(random_values("dy", count, -1, 1), v.precision);
   const Placed result = placed(y, v.precision, offset);
   const Placed slopes = placed(dy, v.precision, offset);
   const Placed dz = unwritten(static_cast<std::size_t>(count) * element_bytes(v.precision), offset);
-  const Placed bias = unwritten(static_cast<std::size_t>(v.channels) * sizeof(float));
+  const Placed bias = unwritten(static_cast<std::size_t>(v.shape.channels) * sizeof(float));
   const Placed parts = unwritten(
-      static_cast<std::size_t>(sum_gradient_parts(v.pixels, v.channels, v.multiprocessors)) *
-      sizeof(float));
-  const bool sloped = v.activation.kind != ActivationKind::kNone;
-  sum_gradient(v.precision, v.activation,
+      static_cast<std::size_t>(sum_gradient_parts(v.shape, v.multiprocessors)) * sizeof(float));
+  const bool sloped = v.shape.activation.kind != ActivationKind::kNone;
+  sum_gradient(v.shape, v.precision,
                {sloped ? result.data() : nullptr, slopes.data(), v.dz ? dz.data() : nullptr,
                 v.bias ? static_cast<float*>(bias.data()) : nullptr,
                 v.bias ? static_cast<float*>(parts.data()) : nullptr},
-               v.pixels, v.channels, v.multiprocessors, nullptr);
+               v.multiprocessors, nullptr);
   const std::vector<double> expected = reference(v, y, dy);
   // A slope and its product: three roundings of numbers up to 1 at most.
   constexpr double kSlope = 3 * 0x1p-24;
@@ -278,10 +275,11 @@ Outcome run_sums(const SumVariant& v) {
         compare(expected, floats_of(dz, v.precision), {kSlope, 1.01 * array_rounding(v.precision)});
   }
   if (!v.bias) return out;
-  const double root = std::sqrt(static_cast<double>(v.pixels));
-  return worse(out, compare(summed(expected, v.channels), floats_of(bias, Precision::kF32),
-                            {sum_rounding(v.pixels, Precision::kF32, false) + 2 * root * kSlope,
-                             0x1.04p-24}));
+  const double root = std::sqrt(static_cast<double>(v.shape.pixels));
+  return worse(out,
+               compare(summed(expected, v.shape.channels), floats_of(bias, Precision::kF32),
+                       {sum_rounding(v.shape.pixels, Precision::kF32, false) + 2 * root * kSlope,
+                        0x1.04p-24}));
 }
 
 // Activations, what is wanted, splits and places go round at speeds of their own.
@@ -293,9 +291,7 @@ void add_sums(std::vector<Case>& cases) {
       for (const std::int64_t pixels : {std::int64_t{1}, std::int64_t{4000} / channels + 5}) {
         const std::size_t wanted = (i / 2 + c) % 3;
         const SumVariant v{precision,
-                           pixels,
-                           channels,
-                           kActivations[(i + c) % 6],
+                           {pixels, channels, kActivations[(i + c) % 6]},
                            wanted != 2,
                            wanted != 1,
                            (i + c / 2) % 2 == 0 ? 3 : 132,
