@@ -24,6 +24,8 @@ INSTRUCTIONS = {
     # Arrays that are not aligned are copied element by element.
     r"conv_kernel<(Half|Bfloat16|Tf32), .*, false>": ("mma.sync", "ldmatrix"),
     r"conv_kernel<float, .*, true>": ("cp.async",),
+    r"fused_first_kernel<(Half|Bfloat16|Tf32), .*>": ("mma.sync", "ldmatrix", "cp.async"),
+    r"fused_first_kernel<float, .*>": ("cp.async",),
     r"weight_gradient_kernel<(Half|Bfloat16), .*>": ("mma.sync", "ldmatrix", "cp.async"),
     # In 32 bits lanes read their own elements: ldmatrix transposes 16 bits.
     r"weight_gradient_kernel<Tf32, .*>": ("mma.sync", "cp.async"),
