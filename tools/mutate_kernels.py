@@ -38,8 +38,10 @@ JUSTIFIED = "tests/cuda_on_cpu/surviving_mutants.json"
 # The cases that run a file: those whose line contains one of these words.
 CASES = {
     "add_parts.cu": ["add_parts"],
-    "batch_norm.cu": ["batch_norm"],
+    "batch_norm.cu": ["batch_norm "],
+    "batch_norm_training.cu": ["batch_norm_"],
     "block_sums.h": ["_loss", "_error", "residual"],
+    "channel_sums.h": ["batch_norm_"],
     "complex.h": ["far_field"],
     "conv_copies.h": ["conv2d", "weight_gradient"],
     "conv_kernel.h": ["conv2d", "conv_transpose2d"],
@@ -54,7 +56,8 @@ CASES = {
     "input_rule.cu": ["input_rule"],
     "losses.cu": ["_loss", "_error"],
     "object.cu": ["compose_patches", "exit_waves"],
-    "pointwise.cu": ["activation", "add ", "concat_channels"],
+    "optimiser.cu": ["adam", "keep_power"],
+    "pointwise.cu": ["activation", "add ", "concat_channels", "slice_channels", "output_heads_gradient"],
     "resize.cu": ["max_pool2d", "upsample_bilinear2d"],
     "stitch.cu": ["stitch"],
     "sum_gradient.cu": ["sum_gradient"],

@@ -1,8 +1,8 @@
 // Batch norm with the batch's own statistics, and its gradient, as kernels/backend.h defines them.
 // Arrays are f32 on the device, x, y and their derivatives [pixels, channels]; where channels are a
 // multiple of 4 and arrays aligned to 16 bytes, four move at once. Each direction reads its
-// operands twice, once for sums and once for its result. Sums are in double and in an order that
-// the shape alone decides.
+// operands twice, once for sums and once for its result. Sums are in double, in an order that the
+// shape and the alignment decide.
 #pragma once
 
 #include <cstdint>

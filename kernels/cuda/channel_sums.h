@@ -70,7 +70,7 @@ class ChannelThread {
     PTYNET_UNROLL
     for (int i = 0; i < kCount; ++i) store(mine + i * kChannelThreads, sums[i]);
     PTYNET_NO_UNROLL
-    for (int step = half_; step > 0; step /= 2) {
+    for (int step = half_; step != 0; step /= 2) {
       barrier();
       if (row_ >= step || row_ + step >= rows_) continue;
       PTYNET_UNROLL

@@ -103,13 +103,11 @@ squares_kernel(const float* x, std::int64_t count, std::int64_t per_block, doubl
   const std::int64_t first = block().x * per_block;
   const std::int64_t last = std::min(first + per_block, count);
   double sum = 0;
-  for (std::int64_t i = first + thread() * N; i < last; i += kThreads * N) {
-    if (i + N <= last) {
-      sum += squares_at<N>(x + i);
-    } else {
-      for (std::int64_t rest = i; rest < last; ++rest) sum += squares_at<1>(x + rest);
-    }
+  const std::int64_t whole = first + (last - first) / N * N;
+  for (std::int64_t i = first + thread() * N; i < whole; i += kThreads * N) {
+    sum += squares_at<N>(x + i);
   }
+  for (std::int64_t i = whole + thread(); i < last; i += kThreads) sum += squares_at<1>(x + i);
   sum = sum_of_block(sum);
   if (thread() == 0) store(parts + block().x, sum);
 }

@@ -236,10 +236,9 @@ Gradients pull_back(const Variant& v, const std::vector<float>& x_values,
   const Placed scale = placed(batch.scale, sizeof(float));
   const Placed shift = placed(batch.shift);
   const std::size_t bytes = batch.mean.size() * sizeof(float);
-  const Placed dx =
-      unwritten(wants(v, 'x') ? x_values.size() * sizeof(float) : 0, offset_of(v, "dx"));
-  const Placed dw = unwritten(wants(v, 'w') ? bytes : 0);
-  const Placed db = unwritten(wants(v, 'b') ? bytes : 0);
+  const Placed dx = unwritten(x_values.size() * sizeof(float), offset_of(v, "dx"));
+  const Placed dw = unwritten(bytes);
+  const Placed db = unwritten(bytes);
   const Placed terms = unwritten(2 * bytes);
   const BatchNormResult result{floats(x),
                                floats(dy),
@@ -250,7 +249,10 @@ Gradients pull_back(const Variant& v, const std::vector<float>& x_values,
   };
   batch_norm_gradient(shape, result, static_cast<double*>(scratch.data()),
                       {wanted('x', dx), wanted('w', dw), wanted('b', db), floats(terms)}, nullptr);
-  return {values_of<float>(dx), values_of<float>(dw), values_of<float>(db)};
+  const auto written = [&](char which, const Placed& array) {
+    return wants(v, which) ? values_of<float>(array) : std::vector<float>();
+  };
+  return {written('x', dx), written('w', dw), written('b', db)};
 }
 
 struct GradientErrors {

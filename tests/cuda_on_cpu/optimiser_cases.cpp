@@ -103,7 +103,8 @@ Stepped<float> found_steps(const AdamVariant& v) {
     tensors.push_back({view(0), view(1), view(2), view(3)});
   }
   const std::vector<AdamChunk> chunks = adam_chunks(tensors);
-  const Placed table = placed(chunks.data(), chunks.size() * sizeof(AdamChunk));
+  // Behind something, so that there is memory where there are no chunks.
+  const Placed table = placed(chunks.data(), chunks.size() * sizeof(AdamChunk), sizeof(AdamChunk));
   const Placed state = placed(std::vector<double>{kLearningRate, v.steps_before});
   const Placed rates = unwritten(2 * sizeof(float));
   for (int step = 0; step < kSteps; ++step) {
