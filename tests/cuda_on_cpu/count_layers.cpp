@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/conv_wgmma.h"
 #include "kernels/cuda/fused_thin.h"
 #include "kernels/cuda/thin_conv.h"
 #include "tests/cuda_on_cpu/device_memory.h"
@@ -47,30 +48,64 @@ void run(const Layer& layer, const ConvOperands& operands) {
   }
 }
 
-LayerCounts count_layer(const char* network, const Layer& layer) {
-  const bool thin = is_thin(layer);
+// What `launch` costs for a layer whose weights have so many elements.
+template <typename Launch>
+LayerCounts count(const char* network, const Layer& layer, double weights, const Launch& launch) {
   const DeviceMemory x = memory(layer.inputs(1));
   const DeviceMemory y = memory(layer.outputs(1));
-  const DeviceMemory w =
-      memory(layer.transposed && !thin ? static_cast<double>(packed_weights(layer.shape(1)))
-                                       : layer.weights());
+  const DeviceMemory w = memory(weights);
   const twin::Counting counting;
-  run(layer, {x.data(), w.data(), nullptr, y.data()});
+  launch(ConvOperands{x.data(), w.data(), nullptr, y.data()});
   const twin::Counts& c = counting.counts();
-
   const double bytes = static_cast<double>(x.bytes() + w.bytes() + y.bytes());
-  const double products = thin ? 0 : layer.flop(1) / 2 / kProductsPerInstruction;
-  const ConvTile tile = tile_of(layer);
   return {network,
           text(layer.size, "px/", layer.in, "->", layer.out, "/k", layer.kernel, "/s", layer.stride,
                "/g", layer.groups, layer.transposed ? "/transposed" : ""),
-          thin ? "thin" : text(tile.pixels_per_warp, "x", tile.channels),
+          "",
           c.global_sectors,
           static_cast<std::int64_t>(std::ceil(bytes / kSectorBytes)),
           c.shared_waves,
           c.shared_accesses,
           c.matrix_instructions,
-          static_cast<std::int64_t>(std::ceil(products))};
+          static_cast<std::int64_t>(std::ceil(layer.flop(1) / 2 / kProductsPerInstruction))};
+}
+
+std::string name_of(const ConvTile& tile) { return text(tile.pixels_per_warp, "x", tile.channels); }
+
+LayerCounts count_layer(const char* network, const Layer& layer) {
+  const bool thin = is_thin(layer);
+  const bool packed = layer.transposed && !thin;
+  LayerCounts out =
+      count(network, layer,
+            packed ? static_cast<double>(packed_weights(layer.shape(1))) : layer.weights(),
+            [&](const ConvOperands& operands) { run(layer, operands); });
+  out.tile = thin ? "thin" : name_of(tile_of(layer));
+  if (thin) out.least_products = 0;
+  return out;
+}
+
+// Layers that arithmetic bounds, and whose groups have channels enough for wgmma to be fast.
+constexpr ConvTile kWgmmaTile{64, 64};
+bool is_for_wgmma(const Layer& layer) {
+  return !layer.transposed && layer.kernel > 1 && layer.stride == 1 &&
+         layer.out / layer.groups >= kWgmmaTile.channels;
+}
+
+LayerCounts count_wgmma(const char* network, const Layer& layer) {
+  LayerCounts out = count(network, layer, layer.weights(), [&](const ConvOperands& operands) {
+    wgmma_conv2d(layer.shape(1), kPrecision, operands, kWgmmaTile, nullptr);
+  });
+  out.layer += "/wgmma";
+  out.tile = name_of(kWgmmaTile);
+  return out;
+}
+
+void count_network(const char* network, const std::vector<Layer>& layers,
+                   std::vector<LayerCounts>& out) {
+  for (const Layer& layer : layers) {
+    out.push_back(count_layer(network, layer));
+    if (is_for_wgmma(layer)) out.push_back(count_wgmma(network, layer));
+  }
 }
 
 // The last two layers of PtyNet-S in one kernel.
@@ -102,9 +137,9 @@ LayerCounts count_fused() {
 
 std::vector<LayerCounts> count_layers() {
   std::vector<LayerCounts> out;
-  for (const Layer& layer : kPtynetS) out.push_back(count_layer("ptynet-s", layer));
+  count_network("ptynet-s", kPtynetS, out);
   out.push_back(count_fused());
-  for (const Layer& layer : kPtynetB) out.push_back(count_layer("ptynet-b", layer));
+  count_network("ptynet-b", kPtynetB, out);
   return out;
 }
 

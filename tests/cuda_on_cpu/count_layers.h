@@ -1,6 +1,7 @@
 // What the hand-written kernels ask of the memories and matrix units for each convolution of
 // PtyNet-S and PtyNet-B, beside the least that the shapes allow, counted on the twin: fp16, one
-// frame of 128 x 128, tiles as suggested for the 132 multiprocessors of an H100 or H200.
+// frame of 128 x 128, tiles as suggested for the 132 multiprocessors of an H100 or H200. Where
+// wgmma is to be fast, its kernel beside the others', with a tile of 256 pixels and 64 channels.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@ namespace ptynet::cuda::tests {
 
 struct LayerCounts {
   std::string network;
-  std::string layer;  // "128px/16->16/k3/s2/g1"
+  std::string layer;  // "128px/16->16/k3/s2/g1", "/wgmma" behind it where that computes it
   std::string tile;   // "16x16": pixels per warp, channels
   std::int64_t sectors;
   std::int64_t least_sectors;  // of x, w and y once
