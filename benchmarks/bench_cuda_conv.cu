@@ -2,6 +2,7 @@
 // layer (graphs of many launches over buffers in rotation, median), its floor and the share of it.
 // The floor is the larger of two times: every byte of operands and result moved once at the rate of
 // a device copy measured first, and the arithmetic at the data sheet's rate.
+// On compute capability 9.x the tiles of wgmma take part, with a w before them.
 //
 //   bench_cuda_conv [ptynet-s|ptynet-b|both] [batch (0: 1, 16 and 256)] [fp32|tf32|bf16|fp16|all]
 #include <cuda_runtime.h>
@@ -17,6 +18,7 @@
 
 #include "kernels/cuda/conv.h"
 #include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/conv_wgmma.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/thin_conv.h"
 #include "tests/cuda_on_cpu/ptynet_layers.h"
@@ -30,8 +32,20 @@ using tests::Layer;
 constexpr int kLaunches = 20;  // of a graph
 constexpr int kReplays = 9;
 
+// Which kernel computes a layer.
+struct Choice {
+  ConvTile tile;
+  bool wgmma = false;
+  bool operator==(const Choice&) const = default;
+};
+
 // Stands for the direct kernel of a thin layer.
-constexpr ConvTile kThin{0, 0};
+constexpr Choice kThin{{0, 0}};
+
+std::string name_of(const Choice& choice) {
+  if (choice == kThin) return "thin";
+  return text(choice.wgmma ? "w" : "", choice.tile.pixels_per_warp, "x", choice.tile.channels);
+}
 
 struct Rate {
   const char* name;
@@ -146,8 +160,8 @@ struct Device {
 
 struct Measured {
   double suggested;  // seconds with suggest_tile()
-  double best;       // with the fastest tile
-  ConvTile tile;
+  double best;       // with the fastest choice
+  Choice choice;
   double floor;
   bool by_memory;
 };
@@ -175,47 +189,78 @@ struct Buffers {
   }
 };
 
+// Launches a layer with one set of its buffers after the other.
+class Launcher {
+ public:
+  Launcher(const Layer& layer, int batch, const Rate& rate, Stream stream)
+      : layer_(layer),
+        shape_(layer.shape(batch)),
+        precision_(rate.precision),
+        stream_(stream),
+        buffers_(layer, batch, rate, stream) {}
+
+  void run(const Choice& choice, int i) const {
+    const std::size_t set = static_cast<std::size_t>(i) % buffers_.x.size();
+    const bool thin = choice == kThin;
+    const void* w = layer_.transposed && !thin ? buffers_.packed.get() : buffers_.w.get();
+    const ConvOperands operands{buffers_.x[set].get(), w,
+                                static_cast<const float*>(buffers_.b.get()), buffers_.y[set].get()};
+    if (thin) {
+      const auto run = layer_.transposed ? thin_conv_transpose2d : thin_conv2d;
+      return run(shape_, precision_, operands, stream_);
+    }
+    const auto tiled = layer_.transposed ? conv_transpose2d : conv2d;
+    const auto by_wgmma = layer_.transposed ? wgmma_conv_transpose2d : wgmma_conv2d;
+    (choice.wgmma ? by_wgmma : tiled)(shape_, precision_, operands, choice.tile, stream_);
+  }
+
+  Choice suggested(int multiprocessors) const {
+    const auto suggest = layer_.transposed
+                             ? suggest_transposed_tile
+                             : static_cast<decltype(&suggest_transposed_tile)>(suggest_tile);
+    return {suggest(shape_, precision_, multiprocessors)};
+  }
+
+  // A thin layer's tiles make no difference: its direct kernel alone.
+  std::vector<Choice> choices() const {
+    const bool thin =
+        layer_.transposed ? is_thin_conv_transpose2d(shape_) : is_thin_conv2d(shape_, precision_);
+    if (thin) return {kThin};
+    std::vector<Choice> out;
+    const auto tiles = layer_.transposed ? transposed_tiles : conv_tiles;
+    for (const ConvTile& tile : tiles(shape_, precision_)) out.push_back({tile});
+    const auto wgmma = layer_.transposed ? transposed_wgmma_tiles : wgmma_tiles;
+    for (const ConvTile& tile : wgmma(shape_, precision_)) out.push_back({tile, true});
+    return out;
+  }
+
+ private:
+  const Layer& layer_;
+  ConvShape shape_;
+  Precision precision_;
+  Stream stream_;
+  Buffers buffers_;
+};
+
 Measured measure(const Layer& layer, int batch, const Rate& rate, const Device& device,
                  Timer& timer) {
-  const ConvShape shape = layer.shape(batch);
-  const Buffers buffers(layer, batch, rate, timer.stream());
-  const bool has_thin =
-      layer.transposed ? is_thin_conv_transpose2d(shape) : is_thin_conv2d(shape, rate.precision);
-  const auto seconds = [&](const ConvTile& tile, int replays) {
-    const auto one = [&](int i) {
-      const std::size_t set = static_cast<std::size_t>(i) % buffers.x.size();
-      const bool thin = tile == kThin;
-      const void* w = layer.transposed && !thin ? buffers.packed.get() : buffers.w.get();
-      const ConvOperands operands{buffers.x[set].get(), w,
-                                  static_cast<const float*>(buffers.b.get()), buffers.y[set].get()};
-      if (thin) {
-        const auto run = layer.transposed ? thin_conv_transpose2d : thin_conv2d;
-        return run(shape, rate.precision, operands, timer.stream());
-      }
-      const auto run = layer.transposed ? conv_transpose2d : conv2d;
-      run(shape, rate.precision, operands, tile, timer.stream());
-    };
-    return timer.seconds(one, replays);
+  const Launcher launcher(layer, batch, rate, timer.stream());
+  const auto seconds = [&](const Choice& choice, int replays) {
+    return timer.seconds([&](int i) { launcher.run(choice, i); }, replays);
   };
-  const auto suggest = layer.transposed
-                           ? suggest_transposed_tile
-                           : static_cast<decltype(&suggest_transposed_tile)>(suggest_tile);
-  const ConvTile suggested = suggest(shape, rate.precision, device.multiprocessors);
+  const Choice suggested = launcher.suggested(device.multiprocessors);
   Measured out{};
-  out.tile = suggested;
+  out.choice = suggested;
   double least = seconds(suggested, 3);
-  std::vector<ConvTile> tiles =
-      (layer.transposed ? transposed_tiles : conv_tiles)(shape, rate.precision);
-  if (has_thin) tiles = {suggested, kThin};  // for which tiles make no difference
-  for (const ConvTile& tile : tiles) {
-    const double time = seconds(tile, 3);
+  for (const Choice& choice : launcher.choices()) {
+    const double time = seconds(choice, 3);
     if (time < least) {
       least = time;
-      out.tile = tile;
+      out.choice = choice;
     }
   }
   out.suggested = seconds(suggested, kReplays);
-  out.best = out.tile == suggested ? out.suggested : seconds(out.tile, kReplays);
+  out.best = out.choice == suggested ? out.suggested : seconds(out.choice, kReplays);
   const double bytes =
       (layer.inputs(batch) + layer.outputs(batch) + layer.weights()) * rate.bytes + 4.0 * layer.out;
   const double moving = bytes / device.bytes_per_second;
@@ -237,10 +282,8 @@ void measure_network(const char* name, const std::vector<Layer>& layers, int bat
     const Measured m = measure(l, batch, rate, device, timer);
     const std::string what = text(l.size, "px ", l.in, "->", l.out, " k", l.kernel, " s", l.stride,
                                   " g", l.groups, l.transposed ? " transposed" : "");
-    const std::string tile =
-        m.tile == kThin ? "thin" : text(m.tile.pixels_per_warp, "x", m.tile.channels);
     std::printf("%2d %-30s %10.2f %10.2f %7s %9.2f%c %5.0f%% %8.1f\n", l.count, what.c_str(),
-                m.suggested * 1e6, m.best * 1e6, tile.c_str(), m.floor * 1e6,
+                m.suggested * 1e6, m.best * 1e6, name_of(m.choice).c_str(), m.floor * 1e6,
                 m.by_memory ? 'm' : 'f', 100 * m.floor / m.best, l.flop(batch) / m.best * 1e-12);
     suggested += l.count * m.suggested;
     best += l.count * m.best;

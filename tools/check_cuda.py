@@ -6,7 +6,8 @@
                                                         and its PTX (CMake's compiler launcher)
     check_cuda.py --architectures 80,90 OBJECT...       prints registers and shared memory of every kernel,
                                                         exits 1 when one spills, was not compiled for an
-                                                        architecture, or lacks an instruction of INSTRUCTIONS
+                                                        architecture, lacks an instruction of INSTRUCTIONS, or
+                                                        has wgmma that wait for each other
     check_cuda.py --self-test
 """
 import argparse
@@ -31,12 +32,18 @@ INSTRUCTIONS = {
     r"weight_gradient_kernel<Tf32, .*>": ("mma.sync", "cp.async"),
     r"weight_gradient_kernel<float, .*>": ("cp.async",),
 }
-TENSOR_CORES = ("mma.sync", "wgmma")
+# Kernels of compute capability 9.x alone, compiled for sm_90a and nothing else.
+HOPPER_INSTRUCTIONS = {
+    r"wgmma_kernel<.*>": ("wgmma.mma_async", "wgmma.fence", "fence.proxy.async", "cp.async"),
+}
+TENSOR_CORES = ("mma.sync", "wgmma.mma_async")
 
 COMPILING = re.compile(r"Compiling entry function '(\w+)' for '(sm_\d+a?)'")
 SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 REGISTERS = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
+# What ptxas says when it cannot tell that the sums of products under way are left alone.
+SERIALIZED = re.compile(r"wgmma.mma_async instructions are serialized due to (.*) in (?:the )?function '(\w+)'")
 ENTRY = re.compile(r"\.entry\s+(\w+)")
 # Lines of `ptxas -v`, which only the table wants to see.
 CHATTER = re.compile(r"^ptxas info|^\s+\d+ bytes stack frame")
@@ -112,8 +119,14 @@ def check_resources(kernels, names, architectures):
             yield f"{names[name]} for {architecture}: {kernel['spilled']} bytes of spills: let a lane hold less"
     for name in sorted({name for name, _ in kernels}):
         for architecture in architectures:
-            if (name, architecture) not in kernels:
+            if (name, architecture) not in kernels and (name, "sm_90a") not in kernels:
                 yield f"{names[name]}: not compiled for {architecture}"
+
+
+def check_serialized(log):
+    """Complaints about products that wait for each other."""
+    for match in SERIALIZED.finditer(log):
+        yield f"{demangled([match[2]])[match[2]]}: its wgmma run one after the other, due to {match[1].strip()}"
 
 
 def check_instructions(ptx, names, rules):
@@ -141,18 +154,19 @@ def table(kernels, names, architectures):
     width = max(map(len, shown))
     yield f"{'registers / bytes of static shared memory':{width}}" + "".join(f"{a:>12}" for a in architectures)
     for label, name in sorted(shown.items()):
-        cells = [kernels.get((name, a)) for a in architectures]
+        cells = [kernels.get((name, a)) or kernels.get((name, f"{a}a")) for a in architectures]
         texts = [f"{cell['registers']} / {cell['shared']}" if cell else "-" for cell in cells]
         yield f"{label:{width}}" + "".join(f"{text:>12}" for text in texts)
 
 
 def check(objects, architectures):
     """Prints the table and the complaints; whether there was none."""
-    kernels, ptx, seconds = {}, [], 0.0
+    kernels, ptx, seconds, complaints = {}, [], 0.0, set()
     for object_file in objects:
         text = log_of(object_file).read_text()
         seconds += float(text.splitlines()[0].split()[1])
         kernels.update(read_log(text))
+        complaints.update(check_serialized(text))
         for file in sorted(ptx_folder(object_file).iterdir()):
             ptx += read_ptx(file.read_text()).items()
     if not kernels or not ptx:
@@ -160,9 +174,9 @@ def check(objects, architectures):
         return False
     names = demangled({name for name, _ in kernels} | {name for name, _ in ptx})
     print(*table(kernels, names, architectures), sep="\n")
-    complaints = sorted({*check_resources(kernels, names, architectures),
-                         *check_instructions(ptx, names, INSTRUCTIONS)})
-    for line in complaints:
+    rules = INSTRUCTIONS | (HOPPER_INSTRUCTIONS if "sm_90" in architectures else {})
+    complaints.update(check_resources(kernels, names, architectures), check_instructions(ptx, names, rules))
+    for line in sorted(complaints):
         print(f"FAILED {line}")
     spills = sum(kernel["spilled"] > 0 for kernel in kernels.values())
     print(f"{len({name for name, _ in kernels})} kernels for {len(architectures)} architectures, {spills} with spills, "
@@ -194,6 +208,17 @@ ptxas info    : Used 255 registers, used 1 barriers
         self.assertEqual(len(found), 2, found)
         self.assertIn("sm_90: 12 bytes of spills", found[0])
         self.assertIn("not compiled for sm_86", found[1])
+
+    def test_kernel_of_one_architecture(self):
+        kernels = {("_Z3onev", "sm_90a"): {"registers": 9, "shared": 0, "spilled": 0}}
+        self.assertEqual(list(check_resources(kernels, self.NAMES, ["sm_80", "sm_90"])), [])
+        self.assertIn("9 / 0", list(table(kernels, self.NAMES, ["sm_80", "sm_90"]))[1])
+
+    def test_serialized(self):
+        log = ("ptxas info    : (C7514) Potential Performance Loss: wgmma.mma_async instructions are serialized due to "
+               "registers in the function '_Z3onev'\n")
+        self.assertEqual(list(check_serialized(log)), ["one: its wgmma run one after the other, due to registers"])
+        self.assertEqual(list(check_serialized(self.LOG)), [])
 
     def test_instructions(self):
         ptx = ".visible .entry _Z3onev(\n)\n{ mma.sync.aligned; ret; }\n.entry _Z3twov()\n{ ldmatrix.sync; }\n"

@@ -59,6 +59,7 @@ CASES = {
     "optimiser.cu": ["adam", "keep_power"],
     "pointwise.cu": ["activation", "add ", "concat_channels", "slice_channels", "output_heads_gradient"],
     "resize.cu": ["max_pool2d", "upsample_bilinear2d"],
+    "step_queue.cu": ["take_", "put_rows", "advance"],
     "stitch.cu": ["stitch"],
     "sum_gradient.cu": ["sum_gradient"],
     "thin_conv.cu": ["thin_"],

@@ -1,6 +1,7 @@
 #include "kernels/cuda/conv_candidates.h"
 
 #include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/conv_wgmma.h"
 #include "kernels/cuda/thin_conv.h"
 #include "kernels/cuda/thin_output.h"
 #include "kernels/error.h"
@@ -19,6 +20,24 @@ class TiledConv final : public ConvCandidate {
   bool packs_weights() const override { return task_.transposed; }
   void run(const ConvOperands& operands, void*, Stream stream) override {
     const auto launch = task_.transposed ? cuda::conv_transpose2d : cuda::conv2d;
+    launch(task_.shape, task_.precision, operands, tile_, stream);
+  }
+
+ private:
+  ConvTask task_;
+  ConvTile tile_;
+};
+
+class WgmmaConv final : public ConvCandidate {
+ public:
+  WgmmaConv(const ConvTask& task, const ConvTile& tile) : task_(task), tile_(tile) {}
+
+  std::string name() const override {
+    return text("wgmma of ", tile_.pixels_per_warp, " pixels x ", tile_.channels, " channels");
+  }
+  bool packs_weights() const override { return task_.transposed; }
+  void run(const ConvOperands& operands, void*, Stream stream) override {
+    const auto launch = task_.transposed ? wgmma_conv_transpose2d : wgmma_conv2d;
     launch(task_.shape, task_.precision, operands, tile_, stream);
   }
 
@@ -81,6 +100,10 @@ std::vector<std::shared_ptr<ConvCandidate>> hand_written_convs(const ConvTask& t
   out.push_back(std::make_shared<TiledConv>(task, suggested));
   for (const ConvTile& tile : all(task.shape, task.precision)) {
     if (tile != suggested) out.push_back(std::make_shared<TiledConv>(task, tile));
+  }
+  const auto by_wgmma = task.transposed ? transposed_wgmma_tiles : wgmma_tiles;
+  for (const ConvTile& tile : by_wgmma(task.shape, task.precision)) {
+    out.push_back(std::make_shared<WgmmaConv>(task, tile));
   }
   return out;
 }

@@ -171,9 +171,8 @@ PTYNET_DEVICE void ldmatrix_trans(std::uint32_t (&out)[kCount], const void* row,
 
 // Warpgroups: four warps in succession, the first a multiple of four, on compute capability 9.x
 // alone (compiled for sm_90a). Called by all their lanes. Their products run beside the threads:
-// - They read shared memory by way of the async proxy. What a thread wrote there, by store() or by
-// a
-//   copy_async() it waited for, they see after its fence_async_proxy() and then a barrier().
+// - They read shared memory by way of the async proxy. They see what a thread wrote there, by
+//   store() or a copy_async() it waited for, after its fence_async_proxy() and then a barrier().
 // - From warpgroup_mma() on the sums are the product's, until a warpgroup_wait() that covers it.
 //   Before the first product of some sums, and the first after such a wait: warpgroup_fence().
 // - Operands stay as they are until all four warps have waited.

@@ -312,10 +312,6 @@ void add_skipped_wgmma(std::vector<Case>& cases) {
 
 void add_wgmma(std::vector<Case>& cases) {
   if (!has_wgmma()) return add_skipped_wgmma(cases);
-  add_wgmma_shapes(kConvolutions, false, cases);
-  add_wgmma_shapes(kWgmmaConvolutions, false, cases);
-  add_wgmma_shapes(kTransposed, true, cases);
-  add_wgmma_shapes(kWgmmaTransposed, true, cases);
   const ConvShape every_tile{2, 9, 19, 32, 128, 3, 1, 1, 1, kLeaky};
   for (const Precision precision : kWgmmaPrecisions) {
     const std::vector<ConvTile> tiles = wgmma_tiles(every_tile, precision);
@@ -331,6 +327,10 @@ void add_wgmma(std::vector<Case>& cases) {
               false, true},
              cases);
   }
+  add_wgmma_shapes(kConvolutions, false, cases);
+  add_wgmma_shapes(kWgmmaConvolutions, false, cases);
+  add_wgmma_shapes(kTransposed, true, cases);
+  add_wgmma_shapes(kWgmmaTransposed, true, cases);
   for (const Variant& v :
        {Variant{false, Kernel::kWgmma, every_tile, Precision::kF16, {64, 64}, true, false, true},
         Variant{false, Kernel::kWgmma, every_tile, Precision::kF16, {64, 128}, true, false},

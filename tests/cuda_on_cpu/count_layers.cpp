@@ -7,6 +7,7 @@
 #include "kernels/cuda/conv_candidates.h"
 #include "kernels/cuda/conv_transpose.h"
 #include "kernels/cuda/conv_weight_gradient.h"
+#include "kernels/cuda/conv_wgmma.h"
 #include "kernels/cuda/fused_first.h"
 #include "kernels/cuda/fused_thin.h"
 #include "kernels/cuda/thin_conv.h"
@@ -83,6 +84,27 @@ LayerCounts count_convolution(const Layer& layer, const ConvTask& task) {
   out.layer = name_of(layer, task.gradient ? "/dx" : "");
   const ConvTile tile = tile_of(task);
   out.tile = thin ? "thin" : text(tile.pixels_per_warp, "x", tile.channels);
+  return out;
+}
+
+// Layers that arithmetic bounds, and whose groups have channels enough for wgmma to be fast.
+constexpr ConvTile kWgmmaTile{64, 64};
+bool is_for_wgmma(const Layer& layer) {
+  return !layer.transposed && layer.kernel > 1 && layer.stride == 1 &&
+         layer.out / layer.groups >= kWgmmaTile.channels;
+}
+
+LayerCounts count_wgmma(const Layer& layer) {
+  const DeviceMemory x = memory(layer.inputs(1));
+  const DeviceMemory y = memory(layer.outputs(1));
+  const DeviceMemory w = memory(layer.weights());
+  const twin::Counting counting;
+  wgmma_conv2d(layer.shape(1), kPrecision, {x.data(), w.data(), nullptr, y.data()}, kWgmmaTile,
+               nullptr);
+  LayerCounts out = counts_of(
+      counting.counts(), static_cast<double>(x.bytes() + w.bytes() + y.bytes()), layer.flop(1) / 2);
+  out.layer = name_of(layer, "/wgmma");
+  out.tile = text(kWgmmaTile.pixels_per_warp, "x", kWgmmaTile.channels);
   return out;
 }
 
@@ -171,7 +193,10 @@ LayerCounts count_last() {
 void add_network(const char* network, const std::vector<Layer>& layers,
                  std::vector<LayerCounts>& out) {
   const std::size_t first = out.size();
-  for (const Layer& layer : layers) out.push_back(count_layer(layer));
+  for (const Layer& layer : layers) {
+    out.push_back(count_layer(layer));
+    if (is_for_wgmma(layer)) out.push_back(count_wgmma(layer));
+  }
   if (&layers == &kPtynetS) {
     out.push_back(count_first());
     out.push_back(count_last());

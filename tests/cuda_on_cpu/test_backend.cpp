@@ -291,6 +291,25 @@ TEST_CASE("a recording times every candidate once, and a choice that is known is
   CHECK(choice.seconds.contains(other->choices()->at(task).chosen));
 }
 
+TEST_CASE("wgmma is a candidate on compute capability 9.x alone, and not in fp32") {
+  const auto by_wgmma = [](Precision precision, bool transposed) {
+    const cuda::ConvTask task{{1, 8, 8, 32, 32, 4, 2, 1, 1, kLeaky}, precision, transposed};
+    const auto candidates = cuda::hand_written_convs(task, 132);
+    return std::count_if(candidates.begin(), candidates.end(),
+                         [](const auto& one) { return one->name().rfind("wgmma of ", 0) == 0; });
+  };
+  for (const bool transposed : {false, true}) {
+    CHECK(by_wgmma(Precision::kF16, transposed) > 0);
+    CHECK(by_wgmma(Precision::kBf16, transposed) > 0);
+    CHECK(by_wgmma(Precision::kTf32, transposed) > 0);
+    CHECK(by_wgmma(Precision::kF32, transposed) == 0);
+    for (const char* other : {"80", "89", "100", "120"}) {
+      const Setting capability("PTYNET_TWIN_CAPABILITY", other);
+      CHECK(by_wgmma(Precision::kF16, transposed) == 0);
+    }
+  }
+}
+
 namespace {
 
 // Two layers that one kernel does.
