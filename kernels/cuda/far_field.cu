@@ -71,8 +71,9 @@ struct Wanted {
 };
 
 // A block: one part of a frame.
+// One block per multiprocessor is all that is asked for: else ptxas spills to fit in more.
 template <typename T, int N, typename Source>
-PTYNET_KERNEL(kThreads)
+PTYNET_KERNEL(kThreads, 1)
 far_field_kernel(Source source, DetectorFrames measured, Wanted wanted) {
   const int frame = block().x;
   const int pixels = source.h * source.w;
