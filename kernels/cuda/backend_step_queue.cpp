@@ -35,6 +35,7 @@ void CudaBackend::put_rows(const StepQueue& queue, const Array& x, Array& rows) 
 }
 
 void CudaBackend::advance(StepQueue& queue, std::int64_t n) {
+  updates({queue.cursor});
   submit("advance", queue.cursor,
          [cursor = queue.cursor.data<std::int32_t>(), n = static_cast<int>(n)](Stream stream) {
            cuda::advance(cursor, n, stream);
