@@ -185,7 +185,6 @@ double Finetuning::calibration(const Array& probe) {
 double Finetuning::scale_by_network(const Array& probe) {
   SessionOptions o;
   o.context = context_options();
-  o.precision = options_.precision;
   o.height = scan_.height();
   o.width = scan_.width();
   o.batch = std::min(kFramesAtOnce, frames_.shape()[0]);
@@ -215,6 +214,7 @@ TrainerOptions Finetuning::trainer_options() const {
   objective.probe_rate = kProbeRateOfRms * std::sqrt(probe_power(probe_) / parts);
   TrainerOptions o;
   o.context = context_options();
+  o.precision = options_.precision;
   o.height = scan_.height();
   o.width = scan_.width();
   o.batch = options_.batch;
