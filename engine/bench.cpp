@@ -200,6 +200,7 @@ BenchReport bench(const Architecture& architecture, const StateDict& state,
   const auto call = [&] { workload->call(); };
   time_calls(kWarmUpSeconds, kWarmUpCalls, call);
   std::vector<double> times = time_calls(options.seconds, kLeastCalls, call);
+  for (double& seconds : times) seconds /= static_cast<double>(workload->steps_per_call());
 
   BenchReport report;
   report.calls = static_cast<std::int64_t>(times.size());

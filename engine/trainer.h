@@ -126,6 +126,7 @@ class Trainer {
   Array probe() const;                      // c64 [modes, h, w] on the host; empty without one
 
   Context& context() { return *context_; }
+  const Context& context() const { return *context_; }
   // Trainable values that are not frozen.
   std::int64_t trained_values() const;
   // Seconds of each part of one step over a full batch; the step changes the weights.

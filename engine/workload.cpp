@@ -62,8 +62,26 @@ class Finetuning final : public Workload {
  public:
   Finetuning(const Architecture& architecture, const StateDict& state,
              const SessionOptions& options, const Array& frames)
-      : trainer_(architecture, state, trainer_options(options)), batch_{frames, {}, {}, {}} {}
-  void call() override { trainer_.step(batch_, kLearningRate); }
+      : trainer_(architecture, state, trainer_options(options)), batch_{frames, {}, {}, {}} {
+    const std::int64_t n = frames.shape()[0];
+    std::vector<std::int64_t> indices;  // the same frames for every step
+    for (std::int64_t i = 0; i < n * steps_per_call(); ++i) {
+      indices.push_back(i % n);
+      order_.push_back(i);
+    }
+    trainer_.keep({frames, indices, {}, {}});
+  }
+  void call() override {
+    const std::int64_t steps = steps_per_call();
+    trainer_.begin_epoch(order_,
+                         std::vector<double>(static_cast<std::size_t>(steps), kLearningRate));
+    for (std::int64_t i = 0; i < steps; ++i) trainer_.next_step();
+    trainer_.outcomes();
+  }
+  // As an epoch of 256 frames in batches of 16 has; the CPU has done each step when it returns.
+  std::int64_t steps_per_call() const override {
+    return trainer_.context().device().kind == DeviceKind::kCpu ? 1 : 16;
+  }
   std::vector<StepTime> profile() override { return trainer_.profile(batch_); }
   std::size_t arena_bytes() const override { return trainer_.arena_bytes(); }
   Context& context() override { return trainer_.context(); }
@@ -72,13 +90,13 @@ class Finetuning final : public Workload {
   static constexpr double kLearningRate = 1e-7;  // values stay where they are
 
   static TrainerOptions trainer_options(const SessionOptions& session) {
-    if (session.precision != Precision::kF32) fail_input("fine-tuning runs in fp32 on the CPU");
     const Array pairs = uniform_values({1, session.height, session.width, 2}, 1.0F, "probe");
     DiffractionObjective objective;
     objective.probe = Array::host({1, session.height, session.width}, DType::kC64);
     std::memcpy(objective.probe.data(), pairs.data(), pairs.bytes());
     TrainerOptions options;
     options.context = session.context;
+    options.precision = session.precision;
     options.height = session.height;
     options.width = session.width;
     options.batch = session.batch;
@@ -89,6 +107,7 @@ class Finetuning final : public Workload {
 
   Trainer trainer_;
   TrainingBatch batch_;
+  std::vector<std::int64_t> order_;
 };
 
 // One frame after the other along a row, a quarter of its extent on, on a canvas four frames wide.

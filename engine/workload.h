@@ -13,6 +13,8 @@ class Workload {
  public:
   virtual ~Workload() = default;
   virtual void call() = 0;
+  // Which a call is divided into where they are too short to be waited for.
+  virtual std::int64_t steps_per_call() const { return 1; }
   // Seconds of each step of a call.
   virtual std::vector<StepTime> profile() = 0;
   virtual std::size_t arena_bytes() const = 0;

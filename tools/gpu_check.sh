@@ -5,7 +5,7 @@
 #
 #   correctness  the kernels' cases on the device; the demo there beside the CPU
 #   sanitize     the cases under compute-sanitizer
-#   speed        times of the kernels and of the networks
+#   speed        times of the kernels, of the networks and of steps of fine-tuning
 #   baseline     PyTorch's times (needs torch, and PTYNET_REFERENCE with torch_reference.py)
 #   soak         sessions of random shapes made and destroyed, the same job again and again: same bytes, no
 #                more memory
@@ -178,6 +178,12 @@ speed() {
     times_of "$network" fp16 1 patches --layers
     times_of "$network" fp16 1024 device --layers
     times_of "$network" fp16 1024 canvas
+  done
+  for network in ptynet-s ptynet-b; do
+    for precision in tf32 fp32; do
+      step "fine-tuning $network, $precision, batch 16" 60 "$ptynet" bench --finetune --architecture "$network" \
+        --precision "$precision" --batch 16 --device cuda --seconds 2 --no-peak --layers
+    done
   done
   for precision in bf16 tf32 fp32; do
     times_of ptynet-s "$precision" 1 patches

@@ -464,7 +464,8 @@ class Bench(CommandLine):
         for name in ["tf32", "fp16"]:
             self.fail_with(2, f"--precision {name} needs a CUDA device that has it; cpu computes in fp32 and bf16", *bench,
                            "--precision", name)
-            self.fail_with(2, "fine-tuning runs in fp32", *bench, "--finetune", "--precision", name)
+        self.fail_with(2, "--precision tf32 needs a CUDA device", *bench, "--finetune", "--precision", "tf32")
+        self.fail_with(2, "training is in fp32 or tf32, found fp16", *bench, "--finetune", "--precision", "fp16")
 
     def test_floors(self):
         self.write_tiny()
