@@ -17,6 +17,8 @@ DEMO_FINETUNE := --consistency 10 --learning-rate 3e-4 --schedule cosine --epoch
 FOLDERS := kernels autograd layers io engine tools tests benchmarks examples
 SOURCES = $(shell find $(FOLDERS) -name '*.h' -o -name '*.cpp' -o -name '*.c' -o -name '*.cu')
 SUMMARY := python3 tools/summarise_tests.py
+# The build that cuda-check looks at: the release, where that found nvcc and its libraries.
+CUDA_BUILD = $(if $(wildcard build/release/lib/libptynet_cuda.so),release,cuda)
 # Before a command: names the CUDA compiler to CMake, and fetches one where there is none.
 WITH_NVCC := CUDACXX="$$(tools/install_nvcc.sh)" || exit 1; export CUDACXX;
 
@@ -59,8 +61,8 @@ asan-ubsan tsan: deps  ## run every test under the sanitizers
 	  $(SUMMARY) build/$@/tests.xml
 
 cuda-check: deps  ## compile the CUDA kernels for every architecture with nvcc, fail on spills
-	$(WITH_NVCC) cmake --preset cuda -DPTYNET_CUDA_BACKEND=OFF $(CMAKE_ARGUMENTS)
-	cmake --build --preset cuda --target cuda-check --parallel $(JOBS)
+	$(if $(filter cuda,$(CUDA_BUILD)),$(WITH_NVCC) cmake --preset cuda -DPTYNET_CUDA_BACKEND=OFF $(CMAKE_ARGUMENTS))
+	cmake --build --preset $(CUDA_BUILD) --target cuda-check --parallel $(JOBS)
 
 tidy: deps  ## clang-tidy over the storeys
 	cmake --preset tidy $(CMAKE_ARGUMENTS) >/dev/null

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <variant>
 #include <vector>
 
@@ -143,7 +144,10 @@ class Trainer {
     std::int64_t frames;
     bool update_probe;
     bool queued;  // takes its operands from the queue
-    auto operator<=>(const PlanKind&) const = default;
+    bool operator<(const PlanKind& other) const {
+      return std::tie(frames, update_probe, queued) <
+             std::tie(other.frames, other.update_probe, other.queued);
+    }
   };
   TrainingQueue& queue();  // Throws Error (input) before keep().
   Plan& plan_of(const PlanKind& kind);

@@ -1,6 +1,6 @@
 // Training on CUDA: batch norm, output heads and the optimiser. The other gradients stand beside
 // their forward operations.
-#include <cstring>
+#include <algorithm>
 
 #include "kernels/cuda/batch_norm_training.h"
 #include "kernels/cuda/cuda_backend.h"
@@ -78,7 +78,8 @@ void CudaBackend::adam(const AdamOptions& options, const std::vector<AdamTensor>
   const std::vector<AdamChunk> chunks = adam_chunks(tensors);
   const auto bytes = static_cast<std::int64_t>(chunks.size() * sizeof(AdamChunk));
   Array host = Array::host({bytes}, DType::kU8);
-  if (bytes > 0) std::memcpy(host.data(), chunks.data(), host.bytes());
+  std::copy_n(reinterpret_cast<const std::uint8_t*>(chunks.data()), bytes,
+              host.data<std::uint8_t>());
   const Array table = on_device(host);
   Array rates = scratch({2}, DType::kF32);
   for (const AdamTensor& t : tensors) updates({t.value, t.first_moment, t.second_moment});

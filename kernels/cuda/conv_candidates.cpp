@@ -10,38 +10,26 @@ namespace ptynet::cuda {
 
 namespace {
 
+// A kernel that cuts its work into tiles, and one of them.
 class TiledConv final : public ConvCandidate {
  public:
-  TiledConv(const ConvTask& task, const ConvTile& tile) : task_(task), tile_(tile) {}
+  using Launch = decltype(&cuda::conv2d);
 
-  std::string name() const override {
-    return text("tile of ", tile_.pixels_per_warp, " pixels x ", tile_.channels, " channels");
-  }
+  TiledConv(std::string_view kernel, Launch launch, const ConvTask& task, const ConvTile& tile)
+      : name_(text(kernel, " of ", tile.pixels_per_warp, " pixels x ", tile.channels, " channels")),
+        launch_(launch),
+        task_(task),
+        tile_(tile) {}
+
+  std::string name() const override { return name_; }
   bool packs_weights() const override { return task_.transposed; }
   void run(const ConvOperands& operands, void*, Stream stream) override {
-    const auto launch = task_.transposed ? cuda::conv_transpose2d : cuda::conv2d;
-    launch(task_.shape, task_.precision, operands, tile_, stream);
+    launch_(task_.shape, task_.precision, operands, tile_, stream);
   }
 
  private:
-  ConvTask task_;
-  ConvTile tile_;
-};
-
-class WgmmaConv final : public ConvCandidate {
- public:
-  WgmmaConv(const ConvTask& task, const ConvTile& tile) : task_(task), tile_(tile) {}
-
-  std::string name() const override {
-    return text("wgmma of ", tile_.pixels_per_warp, " pixels x ", tile_.channels, " channels");
-  }
-  bool packs_weights() const override { return task_.transposed; }
-  void run(const ConvOperands& operands, void*, Stream stream) override {
-    const auto launch = task_.transposed ? wgmma_conv_transpose2d : wgmma_conv2d;
-    launch(task_.shape, task_.precision, operands, tile_, stream);
-  }
-
- private:
+  std::string name_;
+  Launch launch_;
   ConvTask task_;
   ConvTile tile_;
 };
@@ -97,13 +85,17 @@ std::vector<std::shared_ptr<ConvCandidate>> hand_written_convs(const ConvTask& t
                            : static_cast<decltype(&suggest_transposed_tile)>(suggest_tile);
   const auto all = task.transposed ? transposed_tiles : conv_tiles;
   const ConvTile suggested = suggest(task.shape, task.precision, multiprocessors);
-  out.push_back(std::make_shared<TiledConv>(task, suggested));
+  const auto add = [&](std::string_view kernel, TiledConv::Launch launch, const ConvTile& tile) {
+    out.push_back(std::make_shared<TiledConv>(kernel, launch, task, tile));
+  };
+  const auto launch = task.transposed ? cuda::conv_transpose2d : cuda::conv2d;
+  add("tile", launch, suggested);
   for (const ConvTile& tile : all(task.shape, task.precision)) {
-    if (tile != suggested) out.push_back(std::make_shared<TiledConv>(task, tile));
+    if (tile != suggested) add("tile", launch, tile);
   }
   const auto by_wgmma = task.transposed ? transposed_wgmma_tiles : wgmma_tiles;
   for (const ConvTile& tile : by_wgmma(task.shape, task.precision)) {
-    out.push_back(std::make_shared<WgmmaConv>(task, tile));
+    add("wgmma", task.transposed ? wgmma_conv_transpose2d : wgmma_conv2d, tile);
   }
   return out;
 }

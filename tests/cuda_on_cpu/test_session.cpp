@@ -385,7 +385,7 @@ std::vector<float> phases_of(const Architecture& architecture, const StateDict& 
 
 // For PTYNET_SOAK_SECONDS, or three rounds; tools/gpu_check.sh looks at the device's memory then.
 TEST_CASE("sessions of random shapes come and go, and the first one's bytes stay the same",
-          "[soak]") {
+          "[soak][slow]") {
   NEED_CUDA();
   const char* limit = std::getenv("PTYNET_SOAK_SECONDS");
   const std::chrono::duration<double> seconds(limit != nullptr ? std::strtod(limit, nullptr) : 0);
