@@ -85,18 +85,18 @@ struct FromObject {
 template <typename Source>
 PTYNET_KERNEL(kThreads)
 patch_kernel(Source source, int pixels, ProbeModes probe, PatchResults results) {
-  constexpr int N = Source::kPixels;
-  const int pixel = (block().y * kThreads + thread()) * N;
+  constexpr int kPixels = Source::kPixels;
+  const int pixel = (block().y * kThreads + thread()) * kPixels;
   if (pixel >= pixels) return;
   const std::int64_t frame = block().x;
   const std::int64_t at = frame * pixels + pixel;
-  const Complexes<N> object = source.object(at, results);
-  if (results.object != nullptr) store(complex_at<N>(results.object, at), object);
+  const Complexes<kPixels> object = source.object(at, results);
+  if (results.object != nullptr) store(complex_at<kPixels>(results.object, at), object);
   if (results.waves == nullptr) return;
   for (int mode = 0; mode < probe.modes; ++mode) {
-    const Complexes<N> light =
-        load_readonly(complex_at<N>(probe.probe, std::int64_t{mode} * pixels + pixel));
-    store(complex_at<N>(results.waves, (frame * probe.modes + mode) * pixels + pixel),
+    const Complexes<kPixels> light =
+        load_readonly(complex_at<kPixels>(probe.probe, std::int64_t{mode} * pixels + pixel));
+    store(complex_at<kPixels>(results.waves, (frame * probe.modes + mode) * pixels + pixel),
           product(light, object));
   }
 }

@@ -93,7 +93,7 @@ bool has_cpu() {
 
 }  // namespace
 
-TEST_CASE("twelve steps of fine-tuning have the CPU's losses") {
+TEST_CASE("twelve steps of fine-tuning have the CPU's losses", "[slow]") {
   NEED_CUDA();
   if (!has_cpu()) PTYNET_SKIP("this build has no CPU backend to compare with");
   const Variant variants[] = {{}, {.consistency = 2.0, .update_probe = true}};
