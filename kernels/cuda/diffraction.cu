@@ -140,7 +140,7 @@ void launch_wave_gradient(WaveGradientWork work, Stream stream) {
   }
   for (; work.first_mode < s.modes; work.first_mode = work.end_mode) {
     work.end_mode = std::min(work.first_mode + kProbeModes, s.modes);
-    const auto sums = static_cast<std::size_t>(work.summed() * kThreads);
+    const auto sums = static_cast<std::size_t>(work.summed()) * kThreads;
     const LaunchShape shape{{columns}, kThreads, sums * sizeof(Complexes<N>)};
     launch(kName, wave_gradient_kernel<N, true>, shape, stream, work);
     work.d.amplitude = work.d.phase = nullptr;  // done, over all modes
