@@ -24,10 +24,14 @@ struct ChannelLayout {
   // `at_once` is the N of its kernel.
   static ChannelLayout of(std::int64_t pixels, int channels, int at_once, int most_columns,
                           std::int64_t slab) {
+    if (channels < at_once) {
+      fail_runtime("sums per channel take at least ", at_once, " channels, found ", channels);
+    }
     const int columns = std::min(channels / at_once, most_columns);
     const int rows = kChannelThreads / columns;
     const int half = static_cast<int>(std::bit_ceil(static_cast<unsigned>(rows))) / 2;
-    return {pixels, channels, columns, rows, half, static_cast<int>(std::min(slab, pixels))};
+    const int of_block = std::max(1, static_cast<int>(std::min(slab, pixels)));
+    return {pixels, channels, columns, rows, half, of_block};
   }
   LaunchShape launch_shape(const char* kernel, int at_once) const {
     const int groups = (channels / at_once + columns - 1) / columns;

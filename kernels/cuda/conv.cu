@@ -102,7 +102,7 @@ ConvPlan plan_convolution(const ConvProblem& problem, const ConvTile& tile, Prec
                 p.co / p.co_group * p.channel_tiles, p.phases * p.phases};
   const int rows = p.input_buffers * p.halo_pixels + p.stages * step_rows;
   const int sums = kConvWarps * out.tile.pixels_per_warp * sums_pitch(out.tile.channels);
-  out.ring_bytes = static_cast<std::size_t>(rows * row_pitch(out.steps));
+  out.ring_bytes = static_cast<std::size_t>(rows) * static_cast<std::size_t>(row_pitch(out.steps));
   out.shared_bytes = std::max(out.ring_bytes, static_cast<std::size_t>(sums));
   return out;
 }
