@@ -7,6 +7,9 @@ SKIP_DEPS ?=
 # More arguments for every `cmake --preset`, e.g. -DPTYNET_FFT=kissfft
 CMAKE_ARGUMENTS ?=
 
+# How far clang-tidy's analyzer follows calls: shallow, or deep, which takes three times as long.
+ANALYZER ?= shallow
+
 # What `make package` packs: release or cuda.
 PRESET ?= release
 
@@ -66,7 +69,8 @@ cuda-check: deps  ## compile the CUDA kernels for every architecture with nvcc, 
 
 tidy: deps  ## clang-tidy over the storeys
 	cmake --preset tidy $(CMAKE_ARGUMENTS) >/dev/null
-	@run-clang-tidy -quiet -p build/tidy -j $(JOBS) \
+	@run-clang-tidy -quiet -p build/tidy -j $(JOBS) $(foreach \
+	    word,-Xclang -analyzer-config -Xclang mode=$(ANALYZER),-extra-arg=$(word)) \
 	  '^$(CURDIR)/(kernels|autograd|layers|io|engine|tools)/' >build/tidy/report.txt 2>&1; \
 	  status=$$?; sed -E 's/\x1b\[[0-9;]*m//g' build/tidy/report.txt | grep -E '(warning|error):' | sort -u; \
 	  [ $$status -eq 0 ] && echo "tidy: clean" || { echo "tidy: see build/tidy/report.txt"; exit 1; }

@@ -70,8 +70,8 @@ CASES = {
     "fused_thin.cu": ["fused_thin"],
     "values.cu": ["convert", "scale fp32", "random_uniform"],
 }
-# The CPU seconds after which a program hangs, some 5 times what the longest takes, and how it is configured.
-KINDS = {"plain": (90, []), "address": (400, ["-DPTYNET_SANITIZERS=address"])}
+# The CPU seconds after which a program hangs, some 3 times what all cases take, and how it is configured.
+KINDS = {"plain": (200, []), "address": (1200, ["-DPTYNET_SANITIZERS=address"])}
 
 REGION = re.compile(r"\bPTYNET_(DEVICE|KERNEL)\b")
 DELETED = re.compile(r"\b(?:barrier|warp_barrier|commit_copies|wait_copies<\d+>|fence_async_proxy|"

@@ -105,7 +105,6 @@ struct Thread {
   std::vector<Copy> open;   // copies of no group yet
   std::vector<std::vector<Copy>> groups;
   bool unfenced = false;  // has written shared memory since its last fence_async_proxy()
-  bool leaked = false;    // and so it was at the last barrier
 
   bool ended() const { return fiber.ended(); }
   bool ready() const { return !ended() && state == State::kReady; }
@@ -211,12 +210,11 @@ class Launch {
   }
 
   void expect_fenced(const Site& site) {
-    for (const auto& thread : threads_) {
-      if (!thread->leaked && !(thread.get() == current_ && thread->unfenced)) continue;
-      fail_runtime(place(site), ": thread ", thread->position.thread,
-                   " has written shared memory, and called no fence_async_proxy() before the "
-                   "barrier");
-    }
+    const Thread* guilty = current_->unfenced ? current_ : leaked_;
+    if (!guilty) return;
+    fail_runtime(place(site), ": thread ", guilty->position.thread,
+                 " has written shared memory, and called no fence_async_proxy() before the "
+                 "barrier");
   }
 
   void wait_for_block(const Site& site) {
@@ -243,9 +241,10 @@ class Launch {
       thread.state = State::kReady;
       thread.open.clear();
       thread.groups.clear();
-      thread.unfenced = thread.leaked = false;
+      thread.unfenced = false;
       thread.fiber.start(body_);
     }
+    leaked_ = nullptr;
     while (true) {
       bool ran = false;
       for (const std::size_t w : settings.turn(threads_.size() / kWarpLanes)) ran |= run_warp(w);
@@ -285,9 +284,10 @@ class Launch {
                      thread->ended() ? "has ended" : "waits at " + place(thread->site));
       }
     }
+    leaked_ = nullptr;
     for (const auto& thread : threads_) {
       thread->state = State::kReady;
-      thread->leaked = thread->unfenced;
+      if (thread->unfenced) leaked_ = thread.get();
     }
     return true;
   }
@@ -299,6 +299,7 @@ class Launch {
   std::size_t shared_bytes_ = 0;
   std::vector<WarpProducts> products_;  // of each warp
   Thread* current_ = nullptr;
+  const Thread* leaked_ = nullptr;  // one that was unfenced at the last barrier
 };
 
 void expect_launchable(const LaunchShape& shape) {
