@@ -25,7 +25,7 @@ struct Multiplier {
 };
 
 struct LayerFloor {
-  std::string layer;    // its name, or its type where it has none
+  std::string layer;    // its name, or its type where it has none; of learning: what is computed
   Shape input, output;  // [n, h, w, c]
   double bytes = 0;     // of input, weights and output once, in the precision; biases are fp32
   double flops = 0;     // multiplications and additions, without taps on zeros
@@ -54,5 +54,16 @@ struct Floors {
 // Throws Error (input) as trace() does, and when n or a figure is not above 0.
 Floors floors(const Architecture& architecture, const Shape& frames, Precision precision,
               const MachineFigures& machine);
+
+// Of a step of fine-tuning with one probe mode: input rule, layers, heads, the l1 loss through the
+// diffraction, all gradients, Adam. A row is what one kernel does, each of its arrays moved once:
+// - batch norm reads what the convolution has written, for its statistics are those of the batch;
+// - a convolution's gradients read its output too where an activation follows, whose gradient is
+//   taken on the way;
+// - weights' gradients, and everything from the heads to the loss and back, are fp32.
+// Transforms count 5 N log2 N operations of fp32; other operations outside convolutions: none.
+// Throws Error (input) as floors() does.
+Floors step_floors(const Architecture& architecture, const Shape& frames, Precision precision,
+                   const MachineFigures& machine);
 
 }  // namespace ptynet

@@ -74,9 +74,11 @@ InputRule named_input_rule(std::string_view name);
 struct LayerTrace {
   std::string name;  // of the layer, or its type where it has none
   LayerType type;
-  Shape input, output;  // [1, h, w, c] for one frame
-  double weights = 0;   // numbers of the kernel of a convolution
-  double flops = 0;     // multiplications and additions of one frame, without taps on zeros
+  Shape input, output;     // [1, h, w, c] for one frame
+  double weights = 0;      // numbers of the kernel of a convolution
+  double flops = 0;        // multiplications and additions of one frame, without taps on zeros
+  bool activated = false;  // an activation follows directly
+  bool first = false;      // no layer with parameters comes before it
 };
 
 // Follows one frame of h x w pixels through the tree. Throws Error (input) naming the layer whose

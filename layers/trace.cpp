@@ -6,6 +6,7 @@ namespace {
 
 struct Size {
   std::int64_t h, w, c;
+  bool learned = false;  // layers with parameters came before
 };
 
 constexpr std::int64_t kMaxExtent = 1 << 16;
@@ -35,7 +36,11 @@ std::string label(const LayerSpec& layer) {
 class Tracer {
  public:
   Size sequence(const std::vector<LayerSpec>& layers, Size size) {
-    for (const LayerSpec& layer : layers) size = step(layer, size);
+    for (const LayerSpec& layer : layers) {
+      const bool follows = &layer != &layers.front();
+      if (layer.type == LayerType::kActivation && follows) steps.back().activated = true;
+      size = step(layer, size);
+    }
     return size;
   }
   std::vector<LayerTrace> steps;
@@ -47,23 +52,24 @@ class Tracer {
     switch (layer.type) {
       case LayerType::kConv2d:
         expect_channels(layer, in);
-        out = {convolved(layer, in.h), convolved(layer, in.w), layer.out};
+        out = {convolved(layer, in.h), convolved(layer, in.w), layer.out, true};
         pixels = static_cast<double>(out.h * out.w);
         break;
       case LayerType::kConvTranspose2d:
         expect_channels(layer, in);
         out = {(in.h - 1) * layer.stride - 2 * layer.padding + layer.kernel,
-               (in.w - 1) * layer.stride - 2 * layer.padding + layer.kernel, layer.out};
+               (in.w - 1) * layer.stride - 2 * layer.padding + layer.kernel, layer.out, true};
         pixels = static_cast<double>(in.h * in.w);
         break;
       case LayerType::kBatchNorm2d:
         expect_channels(layer, in);
+        out.learned = true;
         break;
       case LayerType::kMaxPool2d:
-        out = {in.h / layer.kernel, in.w / layer.kernel, in.c};
+        out = {in.h / layer.kernel, in.w / layer.kernel, in.c, in.learned};
         break;
       case LayerType::kUpsampleBilinear2d:
-        out = {in.h * layer.scale, in.w * layer.scale, in.c};
+        out = {in.h * layer.scale, in.w * layer.scale, in.c, in.learned};
         break;
       case LayerType::kActivation:
       case LayerType::kDropout:
@@ -85,7 +91,9 @@ class Tracer {
                      {1, in.h, in.w, in.c},
                      {1, out.h, out.w, out.c},
                      kernel,
-                     2 * pixels * kernel});
+                     2 * pixels * kernel,
+                     false,
+                     !in.learned});
     return out;
   }
 

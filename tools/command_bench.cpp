@@ -128,10 +128,13 @@ std::string choice_table(const BenchReport& b) {
 void report_floors(const Arguments& arguments, const Architecture& architecture) {
   const SessionOptions& session = arguments.bench.session;
   const Precision precision = arguments.device.precision;
-  const Floors found = floors(architecture, {session.batch, session.height, session.width},
-                              precision, arguments.machine);
+  const bool finetune = arguments.bench.finetune;
+  const auto& floors_of = finetune ? step_floors : floors;
+  const Floors found = floors_of(architecture, {session.batch, session.height, session.width},
+                                 precision, arguments.machine);
   Report report;
   report["job"] = "floors";
+  report["of"] = finetune ? "finetune" : "reconstruct";
   report["architecture"] = architecture.name;
   report["precision"] = name_of(precision);
   report["batch"] = session.batch;
@@ -192,9 +195,11 @@ void add_tera(CLI::App& command, const OptionText& what, double& value) {
 }
 
 void add_floors_options(CLI::App& command, const std::shared_ptr<Arguments>& arguments) {
-  command.add_flag("--floors", arguments->floors,
-                   "instead of timing: the least time that each layer takes on a GPU, from shapes "
-                   "and the figures below alone; no device is used");
+  command.add_flag(
+      "--floors", arguments->floors,
+      "instead of timing: the least time that each layer, and with --finetune each part "
+      "of a step, takes on a GPU, from shapes and the figures below alone; no device is "
+      "used");
   MachineFigures& machine = arguments->machine;
   add_tera(command,
            {"--floors-copy", "TB/S",

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "engine/floors.h"
 #include "kernels/error.h"
 #include "tests/catch.h"
@@ -92,6 +94,80 @@ TEST_CASE("precisions differ in bytes and in what multiplies") {
   REQUIRE(of(Precision::kF32).multipliers.size() == 1);
   CHECK(of(Precision::kF32).multipliers[0].name == "fma");
   CHECK(of(Precision::kF32).multipliers[0].flops == 10e12);
+}
+
+TEST_CASE("a step of fine-tuning has the rows and bytes counted by hand") {
+  const Floors found = step_floors(residual_network(), {3, 16, 32}, Precision::kTf32, kMachine);
+  const std::vector<std::string> expected{"input_rule",
+                                          "in",
+                                          "norm",
+                                          "grouped",
+                                          "residual",
+                                          "up",
+                                          "output_heads",
+                                          "compose_patches: exit waves",
+                                          "transform",
+                                          "far_field_intensity",
+                                          "intensity_loss: good pixels",
+                                          "intensity_loss: sums and slopes",
+                                          "far_field_gradient",
+                                          "adjoint transform",
+                                          "exit_wave_gradient",
+                                          "output_heads_gradient",
+                                          "gradient by w, up",
+                                          "gradient by x, up",
+                                          "gradient by x, residual",
+                                          "gradient by w, grouped",
+                                          "gradient by x, grouped",
+                                          "gradient by x, norm",
+                                          "gradient by w, in",
+                                          "adam"};
+  CHECK(names(found) == expected);
+  const auto of = [&](const std::string& name) -> const LayerFloor& {
+    return *std::find_if(found.layers.begin(), found.layers.end(),
+                         [&](const LayerFloor& layer) { return layer.layer == name; });
+  };
+  constexpr double kPixels = 3 * 16 * 32;
+  constexpr double kWide = 3 * 8 * 16 * 8;  // numbers between the convolutions
+  // The batch's own statistics: what "in" has stored is read again, and stored again.
+  CHECK(of("norm").bytes == 4 * 2 * kWide);
+  // Gradient and value, amplitude and phase, in; two channels out.
+  CHECK(of("output_heads_gradient").bytes == 4 * (4 + 2) * kPixels);
+  // Output's gradient, input, 256 weights, 2 biases. No activation follows.
+  CHECK(of("gradient by w, up").bytes == 4 * (2 * kPixels + kWide + 256 + 2));
+  CHECK(of("gradient by x, up").bytes == 4 * (2 * kPixels + kWide + 256));
+  CHECK(of("gradient by x, up").flops == 2 * 3 * 128 * 256);
+  CHECK(of("gradient by w, grouped").bytes == 4 * (2 * kWide + 288 + 8));
+  CHECK(of("gradient by x, residual").bytes == 4 * kWide);
+  CHECK(of("gradient by x, norm").bytes == 4 * 3 * kWide);
+  // Waves in and out, and 8 bytes of the probe for each pixel of one frame.
+  CHECK(of("exit_wave_gradient").bytes == 4 * (2 + 2 + 2) * kPixels + 8 * 512);
+  CHECK(of("far_field_gradient").bytes == 4 * (2 + 1 + 2) * kPixels);
+  // 5 N log2 N in fp32, whatever the precision of the network.
+  CHECK(of("transform").flops == 5 * kPixels * 9);
+  CHECK(of("transform").arithmetic_s[0] == Approx(5 * kPixels * 9 / kMachine.fp32_flops));
+  // 72 + 8 + 16 + 288 + 256 + 2 parameters, seven numbers each.
+  CHECK(of("adam").bytes == 4 * 7 * 642);
+}
+
+TEST_CASE("gradients read a convolution's output where an activation follows") {
+  const auto bytes_by_w = [](const std::string& activation) {
+    const Architecture network = parse_architecture(R"({
+      "name": "pair", "input": {"quantity": "intensity", "scale": "none"},
+      "output": {"amplitude": {"channel": 0}, "phase": {"channel": 1}},
+      "layers": [
+        {"type": "conv2d", "name": "a", "in": 1, "out": 2, "kernel": 1, "stride": 1, "padding": 0,
+         "groups": 1, "bias": true})" + activation + "]}");
+    const Floors found = step_floors(network, {1, 4, 4}, Precision::kF32, kMachine);
+    const auto end = found.layers.end();
+    const auto at = std::find_if(found.layers.begin(), end, [](const LayerFloor& layer) {
+      return layer.layer == "gradient by w, a";
+    });
+    return at == end ? -1.0 : at->bytes;
+  };
+  const double plain = 4 * (16 + 32 + 2 + 2);
+  CHECK(bytes_by_w("") == plain);
+  CHECK(bytes_by_w(R"(, {"type": "relu"})") == plain + 4 * 32);
 }
 
 TEST_CASE("floors of what cannot be are refused") {

@@ -485,6 +485,9 @@ class Bench(CommandLine):
         report = json.loads(self.succeed(*floors, "--precision", "fp32", "--floors-fp32", "1e-3", "--json").stdout)
         self.assertEqual(report["layers"][1]["by"]["fma"]["bound"], "arithmetic")
         self.assertRegex(self.succeed(*floors).stdout, r"(?m)^  1 .* m  first  16x32x1 -> 16x32x4$")
+        report = json.loads(self.succeed(*half, "--finetune", "--json").stdout)
+        self.assertEqual((report["job"], report["of"]), ("floors", "finetune"))
+        self.assertEqual([row["layer"] for row in report["layers"]][-2:], ["gradient by w, first", "adam"])
         self.fail_with(2, "--floors-mma-sync expects a number above 0", *floors, "--floors-mma-sync", "0")
 
     def other_weights(self):
