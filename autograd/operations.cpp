@@ -300,6 +300,18 @@ Tensor concat_channels(Context& context, std::span<const Tensor> parts) {
   return y;
 }
 
+Tensor scale_gradient(Context& context, const Tensor& x, const Array& factor) {
+  Tensor y(x.value());
+  if (Tape* tape = x.tape()) {
+    tape->record(y, [&context, tape, x, factor](const Array& dy) {
+      Array dx = gradient_for(context, x);
+      context.backend().multiply(dy, factor, dx);
+      tape->accumulate(x, dx);
+    });
+  }
+  return y;
+}
+
 Tensor input_rule(Context& context, const Array& frames, const Array& mask, const InputRule& rule,
                   DType type) {
   const Shape& s = frames.shape();

@@ -45,6 +45,8 @@ Tensor max_pool2d(Context& context, const Tensor& x, std::int64_t kernel);
 Tensor upsample_bilinear2d(Context& context, const Tensor& x, std::int64_t scale);
 Tensor add(Context& context, const Tensor& a, const Tensor& b);
 Tensor concat_channels(Context& context, std::span<const Tensor> parts);
+// x itself, whose gradient is that of the result times factor, f64 [1] on the device.
+Tensor scale_gradient(Context& context, const Tensor& x, const Array& factor);
 
 // frames [n, h, w] -> [n, h, w, 1] of `type` (f32, bf16 or f16); mask [h, w] u8 or empty.
 Tensor input_rule(Context& context, const Array& frames, const Array& mask, const InputRule& rule,

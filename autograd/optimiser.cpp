@@ -6,7 +6,8 @@
 
 namespace ptynet {
 
-Adam::Adam(Context& context, const std::vector<Array>& values, const AdamOptions& options)
+Adam::Adam(Context& context, const std::vector<Array>& values, const AdamOptions& options,
+           std::optional<LossScale> scaling)
     : context_(context),
       options_(options),
       values_(values),
@@ -17,6 +18,9 @@ Adam::Adam(Context& context, const std::vector<Array>& values, const AdamOptions
     };
     moments_.push_back({zeros(), zeros()});
   }
+  if (!scaling) return;
+  scaling_ = on_device(context, Array::zeros({3}, DType::kF64));
+  set_scaling(*scaling);
 }
 
 void Adam::step(const std::vector<Array>& gradients) {
@@ -29,7 +33,7 @@ void Adam::step(const std::vector<Array>& gradients) {
     if (gradients[i].empty()) continue;
     tensors.push_back({values_[i], gradients[i], moments_[i].first, moments_[i].second});
   }
-  context_.backend().adam(options_, tensors, state_);
+  context_.backend().adam(options_, tensors, state_, scaling_);
 }
 
 void Adam::set_learning_rate(double rate) {
@@ -44,6 +48,20 @@ double Adam::steps_done() const {
   context_.backend().copy(state_, host);
   context_.backend().synchronize();
   return host.data<double>()[1];
+}
+
+LossScale Adam::scaling() const {
+  Array host = Array::zeros({3}, DType::kF64);
+  context_.backend().copy(scaling_, host);
+  context_.backend().synchronize();
+  return LossScale::from(host.data<double>());
+}
+
+void Adam::set_scaling(const LossScale& scaling) {
+  Array host = Array::host({3}, DType::kF64);
+  scaling.write(host.data<double>());
+  context_.backend().copy(host, scaling_);
+  context_.backend().synchronize();
 }
 
 void Adam::restore(double steps_done, const std::vector<Moments>& moments) {

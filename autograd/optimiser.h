@@ -2,6 +2,7 @@
 // learning-rate schedules of PyTorch that the field uses.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,18 +15,24 @@ namespace ptynet {
 // device, so that step() may be recorded. Used by one thread at a time.
 class Adam {
  public:
-  // `values` keep their order from now on; moments begin at zero.
-  Adam(Context& context, const std::vector<Array>& values, const AdamOptions& options = {});
+  // `values` keep their order from now on; moments begin at zero. With a loss scale, gradients are
+  // those of the loss times it, and a step with one that is not finite is left out.
+  Adam(Context& context, const std::vector<Array>& values, const AdamOptions& options = {},
+       std::optional<LossScale> scaling = {});
 
   // One step; a gradient may be empty where the loss does not depend on a value, which then stays.
   void step(const std::vector<Array>& gradients);
 
   // f64 [1] on the device, for recordings that set it themselves.
   Array learning_rate() const { return state_.slice(0, 1); }
+  // f64 [1] on the device; of an Adam with a LossScale.
+  Array loss_scale() const { return scaling_.slice(0, 1); }
 
   // Host access between steps.
   void set_learning_rate(double rate);
   double steps_done() const;
+  LossScale scaling() const;
+  void set_scaling(const LossScale& scaling);
 
   struct Moments {
     Array first;
@@ -40,7 +47,8 @@ class Adam {
   AdamOptions options_;
   std::vector<Array> values_;
   std::vector<Moments> moments_;
-  Array state_;  // f64 [2] on the device: learning rate, steps done
+  Array state_;    // f64 [2] on the device: learning rate, steps done
+  Array scaling_;  // f64 [3] there, or empty
 };
 
 enum class ScheduleKind : std::uint8_t { kConstant, kStep, kCosine, kCyclic };

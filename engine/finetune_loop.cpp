@@ -151,6 +151,7 @@ void FinetuneLoop::collect() {
     partial_.r_total += outcome.r_total;
     ++partial_.batch;
   }
+  if (!trainer_.gradients_are_sound()) give_up("gradients are not finite");
   const auto now = std::chrono::steady_clock::now();
   partial_.seconds += std::chrono::duration<double>(now - resumed_).count();
   resumed_ = now;
@@ -331,9 +332,10 @@ void FinetuneLoop::restore(const io::Checkpoint& checkpoint) {
   restore_partial(checkpoint);
   const TrainerState state = trainer_state_of(checkpoint);
   const std::int64_t steps = epoch_ * schedule_.batches_per_epoch + partial_.batch;
-  if (state.steps != static_cast<double>(steps) || state.probe_steps > state.steps) {
-    fail_input("expected ", steps, " steps and at most as many of the probe, found ", state.steps,
-               " and ", state.probe_steps);
+  const double done = state.steps + state.scaling.left_out;
+  if (done != static_cast<double>(steps) || state.probe_steps > done) {
+    fail_input("expected ", steps, " steps and at most as many of the probe, found ", done, " and ",
+               state.probe_steps);
   }
   if (!split_.held_out.empty()) restore_best(checkpoint, state);
   trainer_.restore(state);

@@ -58,8 +58,9 @@ class Kernels {
     // Gradients and values of both heads.
     add(out, {"output_heads_gradient", pixels, image, 2 * heads + element_ * numbers(image)});
     for (auto layer = trace_.rbegin(); layer != trace_.rend(); ++layer) add_gradients(out, *layer);
-    // Reads parameters, gradients and two moments, writes all but the gradients.
+    // The second reads parameters, gradients and two moments, and writes all but the gradients.
     const Shape parameters{1, 1, 1, parameter_count(architecture_)};
+    add(out, {"adam: finite gradients", parameters, parameters, kReal * numbers(parameters)});
     add(out, {"adam", parameters, parameters, 7 * kReal * numbers(parameters)});
     return out;
   }

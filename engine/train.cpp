@@ -297,6 +297,7 @@ void Training::one_step(PatternSource& source) {
   rate_ = rate_now();
   const StepOutcome outcome = trainer_->step(batch, rate_);
   if (!std::isfinite(outcome.loss)) give_up(text("the loss is ", outcome.loss));
+  if (!trainer_->gradients_are_sound()) give_up("gradients are not finite");
   const auto n = static_cast<double>(batch.frames.shape()[0]);
   sums_.loss += n * outcome.loss;
   sums_.amplitude += n * outcome.amplitude_error;

@@ -98,8 +98,10 @@ Trainer::Trainer(const Architecture& architecture, const StateDict& state,
     fail_input("this input rule divides by the scan's largest count, which must be above 0");
   }
   check_objective();
-  if (options.precision != Precision::kF32 && options.precision != Precision::kTf32) {
-    fail_input("training is in fp32 or tf32, found ", name_of(options.precision));
+  const bool narrow = array_type(options.precision) != DType::kF32;
+  if (narrow && options.context.device.kind == DeviceKind::kCpu) {
+    fail_input("training in ", name_of(options.precision),
+               " needs a CUDA device; cpu trains in fp32");
   }
   options_.context.tf32 = options.precision == Precision::kTf32;
   context_ = std::make_unique<Context>(options_.context);
@@ -110,7 +112,10 @@ Trainer::Trainer(const Architecture& architecture, const StateDict& state,
   choose_trained();
   std::vector<Array> values;
   for (const Parameter& p : trained_) values.push_back(p.tensor->value());
-  adam_ = std::make_unique<Adam>(*context_, values, options.adam);
+  const bool scaled = options.precision == Precision::kF16;
+  options_.adam.adapts_scale = scaled;
+  adam_ = std::make_unique<Adam>(*context_, values, options_.adam,
+                                 LossScale{scaled ? LossScale::kFirst : 1});
   if (const DiffractionObjective* objective = diffraction()) {
     probe_ = Tensor(own(*context_, as_pairs(objective->probe)));
     const auto* p = objective->probe.data<std::complex<float>>();
@@ -178,8 +183,13 @@ void Trainer::record_step(Plan& plan, const PlanKind& kind) {
     Tape tape(*context_);
     for (const Parameter& p : trained_) tape.watch(*p.tensor);
     if (kind.update_probe) tape.watch(probe_);
-    const Tensor x = input_rule(*context_, plan.frames, {}, rule_);
-    const Tensor y = network_->forward(*context_, x, {.training = true, .fixed_weights = false});
+    const Tensor x = input_rule(*context_, plan.frames, {}, rule_, array_type(options_.precision));
+    Tensor y = network_->forward(*context_, x, {.training = true, .fixed_weights = false});
+    if (y.value().dtype() != DType::kF32) {
+      fail_input("training in ", name_of(options_.precision),
+                 " needs a network that ends in a convolution");
+    }
+    if (options_.adam.adapts_scale) y = scale_gradient(*context_, y, adam_->loss_scale());
     const PatchTensors patch =
         output_heads(*context_, y, architecture_.amplitude, architecture_.phase);
     const DiffractionObjective* objective = diffraction();
@@ -343,6 +353,11 @@ std::vector<StepOutcome> Trainer::outcomes() {
   return out;
 }
 
+bool Trainer::gradients_are_sound() const {
+  const LossScale scaling = adam_->scaling();
+  return options_.adam.adapts_scale ? scaling.scale >= 1 : scaling.left_out == 0;
+}
+
 void Trainer::predict(const Array& frames, Array& amplitude, Array& phase) {
   const Shape expected{frames.shape().rank() > 0 ? frames.shape()[0] : 0, options_.height,
                        options_.width};
@@ -360,7 +375,8 @@ void Trainer::predict(const Array& frames, Array& amplitude, Array& phase) {
     made->amplitude = context_->allocate(shape, DType::kF32);
     made->phase = context_->allocate(shape, DType::kF32);
     made->replay = std::make_unique<PlannedReplay>(*context_, [&] {
-      const Tensor x = input_rule(*context_, made->frames, {}, rule_);
+      const Tensor x =
+          input_rule(*context_, made->frames, {}, rule_, array_type(options_.precision));
       const Tensor y = network_->forward(*context_, x, {.fixed_weights = false});
       backend.output_heads(y.value(), architecture_.amplitude, architecture_.phase, made->amplitude,
                            made->phase);
@@ -389,6 +405,7 @@ TrainerState Trainer::state() const {
     out.second_moment.emplace(trained_[i].name, host(adam_->moments(i).second));
   }
   out.steps = adam_->steps_done();
+  out.scaling = adam_->scaling();
   if (probe_adam_ != nullptr) {
     out.probe = to_host(*context_, probe_.value());
     out.probe_first_moment = to_host(*context_, probe_adam_->moments(0).first);
@@ -420,6 +437,7 @@ void Trainer::restore(const TrainerState& state) {
                        channels_last(find(state.second_moment, p.name))});
   }
   adam_->restore(state.steps, moments);
+  adam_->set_scaling(state.scaling);
   if (probe_adam_ != nullptr) {
     probe_adam_->restore(state.probe_steps,
                          {{state.probe_first_moment, state.probe_second_moment}});

@@ -34,10 +34,13 @@ struct PatchObjective {
 
 struct TrainerOptions {
   ContextOptions context;
-  Precision precision = Precision::kF32;  // or tf32: of the convolutions' factors
-  std::int64_t height = 128;              // rows of a frame, px
-  std::int64_t width = 128;               // columns of a frame, px
-  std::int64_t batch = 16;                // frames of a step at most
+  // Of the convolutions' factors; in bf16 and fp16 also of all arrays between layers, whose
+  // gradients in fp16 are those of the loss times a LossScale. Parameters, their gradients, patches
+  // and the diffraction stay f32.
+  Precision precision = Precision::kF32;
+  std::int64_t height = 128;  // rows of a frame, px
+  std::int64_t width = 128;   // columns of a frame, px
+  std::int64_t batch = 16;    // frames of a step at most
   std::variant<DiffractionObjective, PatchObjective> objective;
   // Patterns of parameter names with * and ?, which stay as they are ("encoder.*"). The running
   // statistics of batch norms follow the batches all the same, as in PyTorch.
@@ -82,6 +85,7 @@ struct TrainerState {
   StateDict first_moment;
   StateDict second_moment;
   double steps = 0;
+  LossScale scaling;  // its scale is 1 but in fp16
   // The probe as real pairs f32 [modes, h, w, 2], with Adam's moments; empty with PatchObjective.
   Array probe;
   Array probe_first_moment;
@@ -117,6 +121,9 @@ class Trainer {
   void next_step(bool update_probe = false);
   // Of the steps asked for since the last call; waits for them.
   std::vector<StepOutcome> outcomes();
+  // Whether the gradients so far were finite; in fp16, with some loss scale. Steps where they were
+  // not have left everything as it was. Waits for the device.
+  bool gradients_are_sound() const;
 
   // Patches as inference gives them with the weights of now: batch norm with running statistics.
   // frames host f32 [n, h, w], any n; amplitude and phase (rad) host f32 [n, h, w], written.

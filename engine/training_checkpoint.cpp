@@ -34,6 +34,18 @@ void expect_finite(const std::string& name, const Array& values) {
   if (!is_finite(values)) fail_runtime("'", name, "' holds values that are not finite");
 }
 
+LossScale scaling_of(const io::Checkpoint& checkpoint) {
+  LossScale out;
+  if (!checkpoint.numbers.contains("loss_scale")) return out;  // of a version before 16 bits
+  out.scale = amount(checkpoint, "loss_scale");
+  if (out.scale == 0 || std::exp2(std::round(std::log2(out.scale))) != out.scale) {
+    fail_input("expected loss_scale as a power of two, found ", out.scale);
+  }
+  out.since = static_cast<double>(whole_number(checkpoint, "loss_scale_steps", kMostSteps));
+  out.left_out = static_cast<double>(whole_number(checkpoint, "steps_left_out", kMostSteps));
+  return out;
+}
+
 void expect_not_negative(const std::string& name, const Array& values) {
   if (values.dtype() != DType::kF32) return;  // does not fit, which restore() says
   if (!all<float>(values, [](float v) { return v >= 0; })) {
@@ -70,6 +82,9 @@ void put(const TrainerState& state, io::Checkpoint& checkpoint) {
   checkpoint.tensors["first_moment"] = state.first_moment;
   checkpoint.tensors["second_moment"] = state.second_moment;
   checkpoint.numbers["steps"] = state.steps;
+  checkpoint.numbers["loss_scale"] = state.scaling.scale;
+  checkpoint.numbers["loss_scale_steps"] = state.scaling.since;
+  checkpoint.numbers["steps_left_out"] = state.scaling.left_out;
   if (state.probe.empty()) return;
   checkpoint.tensors["probe"] = {{"value", state.probe},
                                  {"first_moment", state.probe_first_moment},
@@ -87,6 +102,7 @@ TrainerState trainer_state_of(const io::Checkpoint& checkpoint) {
   }
   for (const auto& [name, values] : out.second_moment) expect_not_negative(name, values);
   out.steps = static_cast<double>(whole_number(checkpoint, "steps", kMostSteps));
+  out.scaling = scaling_of(checkpoint);
   if (!checkpoint.tensors.contains("probe")) return out;
   const auto part = [&](const char* name) {
     const StateDict& probe = checkpoint.group("probe");

@@ -249,8 +249,9 @@ class Backend {
   virtual void stitch(const Array& object, const Array& weight, const Array& corners,
                       std::int64_t border, const CanvasSums& canvas) = 0;
 
-  // Training. Derivatives of the loss are named d and the value they belong to; arrays are f32 (the
-  // reference backend also takes f64).
+  // Training. Derivatives of the loss are named d and the value they belong to, and are of its
+  // element type; weights and theirs are f32. The reference backend also takes f64. On CUDA
+  // activations may be bf16 or f16 from the first layer to the last, whose y and dy stay f32.
 
   // o.activation is part of the operation: its derivative is taken from y.
   virtual void conv2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
@@ -266,6 +267,8 @@ class Backend {
   // was the first time: cheaper than to read it.
   virtual void batch_norm_gradient(const Array& x, const BatchStatistics& batch,
                                    const Activation& a, const Array& dy, OperandGradients& d) = 0;
+  // y = x * factor, f64 [1]. What is f32 is multiplied in f32.
+  virtual void multiply(const Array& x, const Array& factor, Array& y) = 0;
   // dx = dy * slope, from the activated y (kernels/math.h, activation_slope).
   virtual void activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) = 0;
   // To the first largest value of each window, in row order; 0 for what was dropped.
@@ -301,9 +304,11 @@ class Backend {
   virtual void object_error(const ExitWave& patch, const Array& target, const Array& weight,
                             double factor, Array& sums, ExitWave& d) = 0;
   // One step of Adam for all tensors. state f64 [2]: the learning rate, which the caller writes,
-  // and the steps done, which this adds one to.
+  // and the steps done, which this adds one to. scaling f64 [3]: a LossScale (kernels/math.h), by
+  // which the gradients are divided; where one is not finite, the step is left out. Empty: they are
+  // taken as they are.
   virtual void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
-                    Array& state) = 0;
+                    Array& state, Array& scaling) = 0;
   // x *= sqrt(power / sum x^2), unless x is all zeros.
   virtual void keep_power(Array& x, double power) = 0;
 

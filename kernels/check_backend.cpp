@@ -282,18 +282,21 @@ class CheckBackend final : public Backend {
       on.object_error(patch, target, weight, factor, r[0], found);
     });
   }
-  void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
-            Array& state) override {
-    Arrays updated{state};
+  void multiply(const Array& x, const Array& factor, Array& y) override {
+    both("multiply", {y}, [&](Backend& on, Arrays& r) { on.multiply(x, factor, r[0]); });
+  }
+  void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors, Array& state,
+            Array& scaling) override {
+    Arrays updated{state, scaling};
     for (const AdamTensor& t : tensors) {
       updated.insert(updated.end(), {t.value, t.first_moment, t.second_moment});
     }
     both("adam", updated, [&](Backend& on, Arrays& r) {
       std::vector<AdamTensor> own;
       for (std::size_t i = 0; i < tensors.size(); ++i) {
-        own.push_back({r[3 * i + 1], tensors[i].gradient, r[3 * i + 2], r[3 * i + 3]});
+        own.push_back({r[3 * i + 2], tensors[i].gradient, r[3 * i + 3], r[3 * i + 4]});
       }
-      on.adam(options, own, r[0]);
+      on.adam(options, own, r[0], r[1]);
     });
   }
   void keep_power(Array& x, double power) override {

@@ -200,6 +200,42 @@ struct AdamOptions {  // Kingma and Ba 2015, as PyTorch's Adam has them
   double beta1 = 0.9;
   double beta2 = 0.999;
   double epsilon = 1e-8;
+  bool adapts_scale = false;  // LossScale moves, rather than only count
+};
+
+// What the loss is multiplied by, so that gradients do not vanish in 16 bits (Micikevicius et al.,
+// Mixed Precision Training, ICLR 2018, section 3.2), and how it follows what becomes of them, as
+// PyTorch's GradScaler does. A power of two, by which to divide is exact. Three doubles in memory.
+struct LossScale {
+  double scale = 1;
+  double since = 0;     // steps taken since it changed
+  double left_out = 0;  // steps in all that were not taken, as a gradient was not finite
+
+  static constexpr double kFirst = 65536;
+  static constexpr double kPatience = 2000;  // steps until it is doubled
+  static constexpr double kLargest = 0x1p40;
+
+  // Its three numbers, of an array on the host.
+  static LossScale from(const double* numbers) { return {numbers[0], numbers[1], numbers[2]}; }
+  void write(double* numbers) const {
+    numbers[0] = scale;
+    numbers[1] = since;
+    numbers[2] = left_out;
+  }
+
+  // After a step, which was taken where all gradients were finite.
+  PTYNET_HOST_DEVICE void follow(bool taken, bool adapts) {
+    if (!taken) {
+      left_out += 1;
+      since = 0;
+      if (adapts) scale /= 2;
+      return;
+    }
+    since += 1;
+    if (!adapts || since < kPatience || scale >= kLargest) return;
+    scale *= 2;
+    since = 0;
+  }
 };
 
 // One value of Adam (kernels/backend.h), with what all values of a step share made ready.

@@ -198,10 +198,10 @@ void DeviceArguments::add_to(CLI::App& command) {
 void add_training_device(CLI::App& command, std::optional<Device>& device, int& threads,
                          Precision& precision) {
   add_device_and_threads(command, device, threads);
-  constexpr Precision kChoices[] = {Precision::kF32, Precision::kTf32};
-  add_precision(command, kChoices,
-                "of the convolutions' factors, forward and backward; sums stay in fp32, and so "
-                "does all else. tf32 needs a CUDA device",
+  add_precision(command, kPrecisions,
+                "of the convolutions' factors, forward and backward, and in bf16 and fp16 of what "
+                "is between layers; sums, weights and the diffraction stay in fp32. All but fp32 "
+                "need a CUDA device",
                 precision);
 }
 

@@ -16,13 +16,22 @@ struct AdamRun {
   float* second_moment;
   std::int64_t count;
 
-  void update(const AdamStep<float>& step) const {
+  bool is_finite() const {
+    // A sum of zeros times anything finite: NaN where one is not.
+    float zeros = 0;
+#pragma omp simd reduction(+ : zeros)
+    for (std::int64_t i = 0; i < count; ++i) zeros += 0.0F * gradient[i];
+    return zeros == 0.0F;
+  }
+
+  // With gradients times `scale`.
+  void update(const AdamStep<float>& step, float scale) const {
     float* v = value;
     const float* g = gradient;
     float* m = first_moment;
     float* s = second_moment;
 #pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) step.update(g[i], v[i], m[i], s[i]);
+    for (std::int64_t i = 0; i < count; ++i) step.update(g[i] * scale, v[i], m[i], s[i]);
   }
 };
 
@@ -46,15 +55,42 @@ std::vector<AdamRun> runs_of(const std::vector<AdamTensor>& tensors) {
 }  // namespace
 
 void CpuBackend::adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
-                      Array& state) {
-  submit("adam", state, [options, runs = runs_of(tensors), of_step = state.data<double>()] {
-    of_step[1] += 1.0;
-    const auto step = AdamStep<float>::of(options, of_step[0], of_step[1]);
-    const auto count = static_cast<std::int64_t>(runs.size());
+                      Array& state, Array& scaling) {
+  submit("adam", state,
+         [options, runs = runs_of(tensors), of_step = state.data<double>(),
+          memory = scaling.empty() ? nullptr : scaling.data<double>()] {
+           LossScale kept;
+           if (memory != nullptr) kept = LossScale::from(memory);
+           const auto by = static_cast<float>(1 / kept.scale);
+           const auto count = static_cast<std::int64_t>(runs.size());
+           if (memory != nullptr) {
+             bool taken = true;
+#pragma omp parallel for schedule(dynamic) reduction(&& : taken)
+             for (std::int64_t i = 0; i < count; ++i) {
+               taken = taken && runs[static_cast<std::size_t>(i)].is_finite();
+             }
+             kept.follow(taken, options.adapts_scale);
+             kept.write(memory);
+             if (!taken) return;
+           }
+           of_step[1] += 1.0;
+           const auto step = AdamStep<float>::of(options, of_step[0], of_step[1]);
     // Runs are of unequal length, and each value is a matter of its own.
 #pragma omp parallel for schedule(dynamic)
-    for (std::int64_t i = 0; i < count; ++i) runs[static_cast<std::size_t>(i)].update(step);
-  });
+           for (std::int64_t i = 0; i < count; ++i) {
+             runs[static_cast<std::size_t>(i)].update(step, by);
+           }
+         });
+}
+
+void CpuBackend::multiply(const Array& x, const Array& factor, Array& y) {
+  submit("multiply", y,
+         [from = x.data<float>(), by = factor.data<double>(), to = y.data<float>(),
+          count = x.elements()] {
+           const auto scale = static_cast<float>(*by);
+#pragma omp parallel for simd
+           for (std::int64_t i = 0; i < count; ++i) to[i] = from[i] * scale;
+         });
 }
 
 void CpuBackend::keep_power(Array& x, double power) {

@@ -4,6 +4,7 @@
 #include "kernels/cuda/conv_weight_gradient.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/sum_gradient.h"
+#include "kernels/cuda/values.h"
 
 namespace ptynet::cuda {
 
@@ -34,6 +35,17 @@ Array CudaBackend::sum_gradient(const OutputGradient& out, const Activation& a, 
   return dz;
 }
 
+// The last layer of a 16-bit network gives f32.
+Array CudaBackend::as_type(DType type, const Array& a) {
+  if (a.dtype() == type) return a;
+  Array out = scratch(a.shape(), type);
+  submit("convert", out,
+         [from = TypedValues{const_cast<void*>(a.data()), a.dtype()},
+          to = TypedValues{out.data(), type},
+          count = a.elements()](Stream stream) { convert(from, to, count, stream); });
+  return out;
+}
+
 void CudaBackend::activation_gradient(const OutputGradient& out, const Activation& a, Array& dx) {
   const SumGradient arrays{out.y.data(), out.dy.data(), dx.data(), nullptr, nullptr};
   submit("activation_gradient", dx,
@@ -61,7 +73,10 @@ void CudaBackend::weight_gradient(std::string_view operation, const ConvTask& co
 void CudaBackend::conv2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
                                   const ConvOptions& o, OperandGradients& d) {
   const DeviceScope scope(index_);
-  const Array dz = sum_gradient(out, o.activation, !d.x.empty() || !d.w.empty(), d.b);
+  const bool wanted = !d.x.empty() || !d.w.empty();
+  const Array sloped = sum_gradient(out, o.activation, wanted, d.b);
+  if (!wanted) return;
+  const Array dz = as_type(x.dtype(), sloped);
   const ConvTask conv = task_of(x.shape(), precision_of(x), {w, {}, o, false});
   if (!d.w.empty()) weight_gradient("gradient by w, conv2d", conv, x, dz, d.w);
   if (d.x.empty()) return;
@@ -75,7 +90,10 @@ void CudaBackend::conv_transpose2d_gradient(const Array& x, const Array& w,
                                             const OutputGradient& out, const ConvOptions& o,
                                             OperandGradients& d) {
   const DeviceScope scope(index_);
-  const Array dz = sum_gradient(out, o.activation, !d.x.empty() || !d.w.empty(), d.b);
+  const bool wanted = !d.x.empty() || !d.w.empty();
+  const Array sloped = sum_gradient(out, o.activation, wanted, d.b);
+  if (!wanted) return;
+  const Array dz = as_type(x.dtype(), sloped);
   ConvTask conv = task_of(dz.shape(), precision_of(x), {w, {}, o, false});
   conv.shape.activation = {};
   if (!d.w.empty()) weight_gradient("gradient by w, conv_transpose2d", conv, dz, x, d.w);

@@ -6,6 +6,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/optimiser.h"
 #include "kernels/cuda/pointwise.h"
+#include "kernels/cuda/values.h"
 
 namespace ptynet::cuda {
 
@@ -73,23 +74,37 @@ void CudaBackend::output_heads_gradient(const Array& d_amplitude, const Array& d
          });
 }
 
+void CudaBackend::multiply(const Array& x, const Array& factor, Array& y) {
+  submit("multiply", y,
+         [from = x.data<float>(), by = factor.data<double>(), to = y.data<float>(),
+          count = x.elements()](Stream stream) { cuda::multiply(from, by, to, count, stream); });
+}
+
 void CudaBackend::adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
-                       Array& state) {
+                       Array& state, Array& scaling) {
   const std::vector<AdamChunk> chunks = adam_chunks(tensors);
   const auto bytes = static_cast<std::int64_t>(chunks.size() * sizeof(AdamChunk));
   Array host = Array::host({bytes}, DType::kU8);
   std::copy_n(reinterpret_cast<const std::uint8_t*>(chunks.data()), bytes,
               host.data<std::uint8_t>());
   const Array table = on_device(host);
-  Array rates = scratch({2}, DType::kF32);
+  Array rates = scratch({kAdamRates}, DType::kF32);
+  Array finite;
+  AdamState of_step{state.data<double>(), nullptr};
+  if (!scaling.empty()) {
+    static_assert(sizeof(LossScale) == 3 * sizeof(double));
+    finite = scratch({std::max<std::int64_t>(1, std::ssize(chunks))}, DType::kI32);
+    of_step.scaling = static_cast<LossScale*>(scaling.data());
+    updates({scaling});
+  }
   for (const AdamTensor& t : tensors) updates({t.value, t.first_moment, t.second_moment});
   updates({state});
-  submit("adam", state,
-         [options, of_step = state.data<double>(),
-          all = AdamTable{static_cast<const AdamChunk*>(table.data()),
-                          static_cast<int>(chunks.size()), rates.data<float>()}](Stream stream) {
-           cuda::adam(options, all, of_step, stream);
-         });
+  submit(
+      "adam", state,
+      [options, of_step,
+       all = AdamTable{static_cast<const AdamChunk*>(table.data()), static_cast<int>(chunks.size()),
+                       rates.data<float>(), finite.empty() ? nullptr : finite.data<int>()}](
+          Stream stream) { cuda::adam(options, all, of_step, stream); });
 }
 
 void CudaBackend::keep_power(Array& x, double power) {

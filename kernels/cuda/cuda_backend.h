@@ -104,8 +104,9 @@ class CudaBackend final : public Backend {
                    double factor, Array& sums, ExitWave& d) override;
   void object_error(const ExitWave& patch, const Array& target, const Array& weight, double factor,
                     Array& sums, ExitWave& d) override;
-  void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
-            Array& state) override;
+  void multiply(const Array& x, const Array& factor, Array& y) override;
+  void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors, Array& state,
+            Array& scaling) override;
   void keep_power(Array& x, double power) override;
   void take_windows(const StepQueue& queue, const Array& canvas, const Array& corners,
                     Array& y) override;
@@ -173,6 +174,7 @@ class CudaBackend final : public Backend {
   // Gradients of convolutions. The first gives the derivative by the biased sum, dz, where it is
   // wanted, and d_bias unless that is empty.
   Array sum_gradient(const OutputGradient& out, const Activation& a, bool wanted, Array& d_bias);
+  Array as_type(DType type, const Array& a);  // itself, or a converted copy
   // `conv` is a convolution, x its input and dz the derivative by its biased sum.
   void weight_gradient(std::string_view operation, const ConvTask& conv, const Array& x,
                        const Array& dz, Array& dw);

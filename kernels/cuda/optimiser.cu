@@ -13,27 +13,77 @@ constexpr int kVector = kPerAccess<float>;
 constexpr std::int64_t kChunkValues = 2048;
 constexpr std::int64_t kPartValues = 4096;  // at least, of x
 
-// The two of AdamStep that depend on the step's number.
-PTYNET_KERNEL(kWarpLanes)
-adam_rates_kernel(AdamOptions options, double* state, float* rates) {
+// Adds up what the threads of a block have; all threads call it, once, and get the sum.
+PTYNET_DEVICE double sum_of_block(double value) {
+  constexpr int kWarps = kThreads / kWarpLanes;
+  double* of_warps = shared<double, kWarps>();
+  PTYNET_UNROLL
+  for (int step = kWarpLanes / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
+  if (lane() == 0) store(of_warps + warp(), value);
+  barrier();
+  double sum = 0;
+  PTYNET_UNROLL
+  for (int i = 0; i < kWarps; ++i) sum += load(of_warps + i);
+  return sum;
+}
+
+// A block: whether all gradients of its chunk are finite.
+PTYNET_KERNEL(kThreads)
+finite_kernel(const AdamChunk* chunks, int* finite) {
+  const AdamChunk* chunk = chunks + block().x;
+  const float* gradient = load_readonly(&chunk->gradient);
+  const std::int64_t count = load_readonly(&chunk->count);
+  bool mine = true;
+  for (std::int64_t i = thread(); i < count; i += kThreads) {
+    mine = mine && std::isfinite(load_readonly(gradient + i));
+  }
+  const double others = sum_of_block(mine ? 0.0 : 1.0);
+  if (thread() == 0) store(finite + block().x, others == 0.0 ? 1 : 0);
+}
+
+// One block. The two of AdamStep that depend on the step's number, and what gradients are
+// multiplied by, 0 where the step is left out.
+PTYNET_KERNEL(kThreads)
+adam_rates_kernel(AdamOptions options, AdamTable table, AdamState state) {
+  bool taken = true;
+  double scale = 1;
+  if (state.scaling != nullptr) {
+    for (int i = thread(); i < table.count; i += kThreads) {
+      taken = taken && load_readonly(table.finite + i) != 0;
+    }
+    taken = sum_of_block(taken ? 0.0 : 1.0) == 0.0;
+  }
   if (thread() > 0) return;
-  const double number = load(state + 1) + 1.0;
-  const auto step = AdamStep<float>::of(options, load(state), number);
-  store(state + 1, number);
-  store(rates, step.rate);
-  store(rates + 1, step.second_scale);
+  if (state.scaling != nullptr) {
+    LossScale kept{load(&state.scaling->scale), load(&state.scaling->since),
+                   load(&state.scaling->left_out)};
+    scale = kept.scale;
+    kept.follow(taken, options.adapts_scale);
+    store(&state.scaling->scale, kept.scale);
+    store(&state.scaling->since, kept.since);
+    store(&state.scaling->left_out, kept.left_out);
+  }
+  store(table.rates + 2, taken ? static_cast<float>(1 / scale) : 0.0F);
+  if (!taken) return;
+  const double number = load(state.steps + 1) + 1.0;
+  const auto step = AdamStep<float>::of(options, load(state.steps), number);
+  store(state.steps + 1, number);
+  store(table.rates, step.rate);
+  store(table.rates + 1, step.second_scale);
 }
 
 // Values of one chunk.
 struct AdamUpdate {
   AdamChunk chunk;
   AdamStep<float> step;
+  float by;  // of the gradients
 
-  PTYNET_DEVICE AdamUpdate(const AdamChunk* from, const AdamStep<float>& shared_step)
+  PTYNET_DEVICE AdamUpdate(const AdamChunk* from, const AdamStep<float>& shared_step, float factor)
       : chunk{load_readonly(&from->value), load_readonly(&from->gradient),
               load_readonly(&from->first_moment), load_readonly(&from->second_moment),
               load_readonly(&from->count)},
-        step(shared_step) {}
+        step(shared_step),
+        by(factor) {}
 
   template <int N>
   PTYNET_DEVICE void run(std::int64_t first) const {
@@ -43,7 +93,7 @@ struct AdamUpdate {
     Vector<float, N> second_moment = load_floats<N>(chunk.second_moment + first);
     PTYNET_UNROLL
     for (int i = 0; i < N; ++i) {
-      step.update(gradient[i], value[i], first_moment[i], second_moment[i]);
+      step.update(gradient[i] * by, value[i], first_moment[i], second_moment[i]);
     }
     store_floats(chunk.value + first, value);
     store_floats(chunk.first_moment + first, first_moment);
@@ -62,29 +112,17 @@ struct AdamUpdate {
 // A block: one chunk. `step` has all but the rates.
 PTYNET_KERNEL(kThreads)
 adam_kernel(const AdamChunk* chunks, AdamStep<float> step, const float* rates) {
+  const float by = load_readonly(rates + 2);
+  if (by == 0.0F) return;
   step.rate = load_readonly(rates);
   step.second_scale = load_readonly(rates + 1);
-  const AdamUpdate update(chunks + block().x, step);
+  const AdamUpdate update(chunks + block().x, step, by);
   const std::int64_t count = update.chunk.count;
   const std::int64_t whole = update.is_aligned() ? count / kVector * kVector : 0;
   for (std::int64_t i = thread() * kVector; i < whole; i += kThreads * kVector) {
     update.run<kVector>(i);
   }
   for (std::int64_t i = whole + thread(); i < count; i += kThreads) update.run<1>(i);
-}
-
-// Adds up what the threads of a block have; all threads call it, once, and get the sum.
-PTYNET_DEVICE double sum_of_block(double value) {
-  constexpr int kWarps = kThreads / kWarpLanes;
-  double* of_warps = shared<double, kWarps>();
-  PTYNET_UNROLL
-  for (int step = kWarpLanes / 2; step > 0; step /= 2) value += shuffle_xor(value, step);
-  if (lane() == 0) store(of_warps + warp(), value);
-  barrier();
-  double sum = 0;
-  PTYNET_UNROLL
-  for (int i = 0; i < kWarps; ++i) sum += load(of_warps + i);
-  return sum;
 }
 
 template <int N>
@@ -169,11 +207,16 @@ std::vector<AdamChunk> adam_chunks(const std::vector<AdamTensor>& tensors) {
   return chunks;
 }
 
-void adam(const AdamOptions& options, const AdamTable& table, double* state, Stream stream) {
-  launch("adam", adam_rates_kernel, LaunchShape{{1}, kWarpLanes}, stream, options, state,
-         table.rates);
+void adam(const AdamOptions& options, const AdamTable& table, const AdamState& state,
+          Stream stream) {
+  constexpr const char* kName = "adam";
+  if (state.scaling != nullptr && table.count > 0) {
+    launch(kName, finite_kernel, LaunchShape{{table.count}, kThreads}, stream, table.chunks,
+           table.finite);
+  }
+  launch(kName, adam_rates_kernel, LaunchShape{{1}, kThreads}, stream, options, table, state);
   if (table.count == 0) return;
-  launch("adam", adam_kernel, LaunchShape{{table.count}, kThreads}, stream, table.chunks,
+  launch(kName, adam_kernel, LaunchShape{{table.count}, kThreads}, stream, table.chunks,
          AdamStep<float>::of(options, 0, 1), table.rates);
 }
 

@@ -24,11 +24,21 @@ std::vector<AdamChunk> adam_chunks(const std::vector<AdamTensor>& tensors);
 struct AdamTable {
   const AdamChunk* chunks;  // on the device
   int count;
-  float* rates;  // scratch [2]
+  float* rates;  // scratch [kAdamRates]
+  int* finite;   // scratch [count], or null without a LossScale
 };
-// All chunks in one launch, after one of a single thread, which counts the step in `state` [2]
-// (learning rate, steps done) and writes what depends on its number to table.rates.
-void adam(const AdamOptions& options, const AdamTable& table, double* state, Stream stream);
+inline constexpr int kAdamRates = 3;
+
+// On the device.
+struct AdamState {
+  double* steps;       // [2]: learning rate, steps done
+  LossScale* scaling;  // null: gradients are taken as they are
+};
+// All chunks in one launch, after one that looks for gradients that are not finite, where there is
+// a LossScale, and one of a single block, which counts the step and writes what all values share to
+// table.rates.
+void adam(const AdamOptions& options, const AdamTable& table, const AdamState& state,
+          Stream stream);
 
 // x *= sqrt(power / sum x^2), unless x is all zeros. The sum is in double and in an order that
 // count and alignment decide. parts: scratch [kPowerParts].

@@ -36,6 +36,12 @@ scale_kernel(float* x, float factor, std::int64_t count) {
 }
 
 PTYNET_KERNEL(kThreads)
+multiply_kernel(const float* x, const double* factor, float* y, std::int64_t count) {
+  const std::int64_t i = first_of_thread(1);
+  if (i < count) store(y + i, load(x + i) * static_cast<float>(load_readonly(factor)));
+}
+
+PTYNET_KERNEL(kThreads)
 random_kernel(CounterRandom random, UniformRange range, float* y, std::int64_t count) {
   const std::int64_t i = first_of_thread(1);
   if (i >= count) return;
@@ -82,6 +88,10 @@ void convert(const TypedValues& x, const TypedValues& y, std::int64_t count, Str
 
 void scale(float* x, float factor, std::int64_t count, Stream stream) {
   launch("scale", scale_kernel, shape_of("scale", count, 1), stream, x, factor, count);
+}
+
+void multiply(const float* x, const double* factor, float* y, std::int64_t count, Stream stream) {
+  launch("multiply", multiply_kernel, shape_of("multiply", count, 1), stream, x, factor, y, count);
 }
 
 void random_uniform(const CounterRandom& random, const UniformRange& range, float* y,

@@ -20,6 +20,9 @@ void convert(const TypedValues& x, const TypedValues& y, std::int64_t count, Str
 // x *= factor, f32.
 void scale(float* x, float factor, std::int64_t count, Stream stream);
 
+// y = x * factor, one on the device, as f32.
+void multiply(const float* x, const double* factor, float* y, std::int64_t count, Stream stream);
+
 // y[i] = low + (high - low) * random.uniform(i), f32, in fp64 arithmetic.
 struct UniformRange {
   float low;

@@ -14,6 +14,10 @@ std::vector<double> weights_of(const Array& weight, std::int64_t pixels) {
                         : values_of(weight);
 }
 
+bool all_finite(const std::vector<double>& values) {
+  return std::all_of(values.begin(), values.end(), [](double v) { return std::isfinite(v); });
+}
+
 std::int64_t pixels_of(const Array& frames) { return frames.shape()[1] * frames.shape()[2]; }
 
 }  // namespace
@@ -97,9 +101,28 @@ void ReferenceBackend::object_error(const ExitWave& patch, const Array& target, 
   });
 }
 
+void ReferenceBackend::multiply(const Array& x, const Array& factor, Array& y) {
+  submit("multiply", [=]() mutable {
+    std::vector<double> values = values_of(x);
+    for (double& v : values) v *= factor.data<double>()[0];
+    store(values, y);
+  });
+}
+
 void ReferenceBackend::adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
-                            Array& state) {
+                            Array& state, Array& scaling) {
   submit("adam", [=]() mutable {
+    LossScale kept;
+    if (!scaling.empty()) kept = LossScale::from(scaling.data<double>());
+    const double scale = kept.scale;
+    if (!scaling.empty()) {
+      const bool taken = std::all_of(tensors.begin(), tensors.end(), [](const AdamTensor& t) {
+        return all_finite(values_of(t.gradient));
+      });
+      kept.follow(taken, options.adapts_scale);
+      kept.write(scaling.data<double>());
+      if (!taken) return;
+    }
     const double learning_rate = state.data<double>()[0];
     const double steps = state.data<double>()[1] += 1;
     const AdamStep<double> step{1 - options.beta1,
@@ -115,7 +138,7 @@ void ReferenceBackend::adam(const AdamOptions& options, const std::vector<AdamTe
       std::vector<double> first = values_of(t.first_moment);
       std::vector<double> second = values_of(t.second_moment);
       for (std::size_t i = 0; i < value.size(); ++i) {
-        step.update(gradient[i], value[i], first[i], second[i]);
+        step.update(gradient[i] / scale, value[i], first[i], second[i]);
       }
       store(value, t.value);
       store(first, t.first_moment);

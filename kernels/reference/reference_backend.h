@@ -113,8 +113,9 @@ class ReferenceBackend final : public Backend {
                    double factor, Array& sums, ExitWave& d) override;
   void object_error(const ExitWave& patch, const Array& target, const Array& weight, double factor,
                     Array& sums, ExitWave& d) override;
-  void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors,
-            Array& state) override;
+  void multiply(const Array& x, const Array& factor, Array& y) override;
+  void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors, Array& state,
+            Array& scaling) override;
   void keep_power(Array& x, double power) override;
   void take_windows(const StepQueue& queue, const Array& canvas, const Array& corners,
                     Array& y) override;

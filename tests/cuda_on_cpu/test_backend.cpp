@@ -60,14 +60,15 @@ TEST_CASE("what operations update in place moves only when a recording runs") {
   const AdamTensor t{random_array("value", {3000}), random_array("gradient", {3000}),
                      random_array("first", {3000}), random_array("second", {3000}, 0, 1)};
   Array state = Array::copy_of<double>({1e-3, 4}, {2});
+  Array scaling = Array::copy_of<double>({4, 5, 6}, {3});
   Array probe = random_array("probe", {7});
   const Array updated[] = {p.running_mean,  p.running_var, t.value, t.first_moment,
-                           t.second_moment, state,         probe};
+                           t.second_moment, state,         scaling, probe};
   std::vector<Array> before;
   for (const Array& a : updated) before.push_back(a.clone());
   const auto work = [&](Backend& on) {
     on.batch_norm_training(x, p, batch, y);
-    on.adam({}, {t}, state);
+    on.adam({}, {t}, state, scaling);
     on.keep_power(probe, 3);
   };
   const auto is_as_before = [&] {

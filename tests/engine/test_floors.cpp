@@ -121,6 +121,7 @@ TEST_CASE("a step of fine-tuning has the rows and bytes counted by hand") {
                                           "gradient by x, grouped",
                                           "gradient by x, norm",
                                           "gradient by w, in",
+                                          "adam: finite gradients",
                                           "adam"};
   CHECK(names(found) == expected);
   const auto of = [&](const std::string& name) -> const LayerFloor& {
@@ -148,6 +149,7 @@ TEST_CASE("a step of fine-tuning has the rows and bytes counted by hand") {
   CHECK(of("transform").arithmetic_s[0] == Approx(5 * kPixels * 9 / kMachine.fp32_flops));
   // 72 + 8 + 16 + 288 + 256 + 2 parameters, seven numbers each.
   CHECK(of("adam").bytes == 4 * 7 * 642);
+  CHECK(of("adam: finite gradients").bytes == 4 * 642);
 }
 
 TEST_CASE("gradients read a convolution's output where an activation follows") {

@@ -240,8 +240,9 @@ TEST_CASE("a hundred steps of Adam are PyTorch's") {
       }
       const int rate = step <= c["last_step_of_first_rate"].get<int>() ? 0 : 1;
       state.data<double>()[0] = c["rates"][static_cast<std::size_t>(rate)];
-      on.backend->adam(options, {{value, array_of(gradient, shape, on.type), first, second}},
-                       state);
+      Array unscaled;
+      on.backend->adam(options, {{value, array_of(gradient, shape, on.type), first, second}}, state,
+                       unscaled);
       const std::string now = text(step);
       if (c["after_step"].contains(now)) {
         check_close("step " + now, value, c["after_step"][now], std::min(on.tolerance, 1e-6));

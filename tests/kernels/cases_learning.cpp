@@ -1,4 +1,5 @@
 #include <limits>
+#include <optional>
 
 #include "tests/kernels/cases.h"
 
@@ -100,31 +101,68 @@ void add_object_errors(OperationCases& cases) {
   }
 }
 
+struct AdamVariant {
+  std::string name;
+  std::optional<LossScale> scaling = {};
+  bool adapts = false;
+  int infinite = -1;  // a step with a gradient that is not finite
+};
+
+// Three steps.
+std::vector<Output> run_adam(Backend& backend, const AdamVariant& v) {
+  std::vector<AdamTensor> tensors;
+  for (const Shape& s : {Shape{16, 3, 3, 2}, Shape{7}, Shape{1}, Shape{2, 5}}) {
+    tensors.push_back({random_array(to_string(s), s), Array::host(s, DType::kF32),
+                       Array::zeros(s, DType::kF32), Array::zeros(s, DType::kF32)});
+  }
+  AdamOptions options;
+  options.adapts_scale = v.adapts;
+  Array state = Array::copy_of<double>({1e-2, 0}, {2});
+  Array scaling;
+  if (v.scaling) {
+    scaling = Array::host({3}, DType::kF64);
+    v.scaling->write(scaling.data<double>());
+  }
+  for (int step = 0; step < 3; ++step) {
+    for (AdamTensor& t : tensors) {
+      const Array gradient =
+          random_array(text("step ", step, to_string(t.value.shape())), t.value.shape());
+      const double scale = scaling.empty() ? 1 : scaling.data<double>()[0];
+      for (std::int64_t i = 0; i < gradient.elements(); ++i) {
+        t.gradient.data<float>()[i] = gradient.data<float>()[i] * static_cast<float>(scale);
+      }
+      t.gradient.data<float>()[0] = 0;  // some never have one
+    }
+    if (step == v.infinite) tensors[1].gradient.data<float>()[6] = INFINITY;
+    backend.adam(options, tensors, state, scaling);
+  }
+  std::vector<Output> outputs{{state}};
+  if (v.scaling) outputs.push_back({scaling});
+  for (const AdamTensor& t : tensors) {
+    for (const Array& a : {t.value, t.first_moment, t.second_moment}) {
+      outputs.push_back({a, 3});  // a term of each step
+    }
+  }
+  return outputs;
+}
+
 void add_adam(OperationCases& cases) {
-  cases.push_back({"adam", [](Backend& backend) {
-                     std::vector<AdamTensor> tensors;
-                     for (const Shape& s : {Shape{16, 3, 3, 2}, Shape{7}, Shape{1}, Shape{2, 5}}) {
-                       tensors.push_back({random_array(to_string(s), s),
-                                          Array::host(s, DType::kF32), Array::zeros(s, DType::kF32),
-                                          Array::zeros(s, DType::kF32)});
-                     }
-                     Array state = Array::copy_of<double>({1e-2, 0}, {2});
-                     for (const char* step : {"first", "second", "third"}) {
-                       for (AdamTensor& t : tensors) {
-                         const Array gradient =
-                             random_array(step + to_string(t.value.shape()), t.value.shape());
-                         std::memcpy(t.gradient.data(), gradient.data(), gradient.bytes());
-                         t.gradient.data<float>()[0] = 0;  // some never have one
-                       }
-                       backend.adam({}, tensors, state);
-                     }
-                     std::vector<Output> outputs{{state}};
-                     for (const AdamTensor& t : tensors) {
-                       for (const Array& a : {t.value, t.first_moment, t.second_moment}) {
-                         outputs.push_back({a, 3});  // a term of each step
-                       }
-                     }
-                     return outputs;
+  const LossScale grown{1024, LossScale::kPatience - 2, 5};
+  for (const AdamVariant& v : {AdamVariant{"adam"},
+                               {"adam, finite gradients", LossScale{}},
+                               {"adam, a step left out", LossScale{}, false, 1},
+                               {"adam, loss scale doubled", grown, true},
+                               {"adam, loss scale halved", grown, true, 0}}) {
+    cases.push_back({v.name, [v](Backend& backend) { return run_adam(backend, v); }});
+  }
+}
+
+void add_multiply(OperationCases& cases) {
+  cases.push_back({"multiply", [](Backend& backend) {
+                     const Array x = random_array("factors", {3, 7, 5});
+                     Array y = Array::host(x.shape(), DType::kF32);
+                     backend.multiply(x, Array::copy_of<double>({2048}, {1}), y);
+                     return std::vector<Output>{{y}};
                    }});
 }
 
@@ -137,6 +175,7 @@ void add_learning_cases(OperationCases& cases) {
   }
   add_object_errors(cases);
   add_adam(cases);
+  add_multiply(cases);
   for (const double scale : {1.0, 0.0}) {  // all zeros stay what they are
     cases.push_back({text("keep_power ", scale), [scale](Backend& backend) {
                        Array x = random_array("power", {3, 8, 7, 2}, -scale, scale);

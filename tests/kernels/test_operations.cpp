@@ -184,14 +184,15 @@ TEST_CASE("a rehearsal leaves what operations update in place as it was") {
     const AdamTensor t{random_array("value", {5}), random_array("gradient", {5}),
                        random_array("first", {5}), random_array("second", {5}, 0, 1)};
     Array state = Array::copy_of<double>({1e-3, 4}, {2});
+    Array scaling = Array::copy_of<double>({4, 5, 6}, {3});
     Array probe = random_array("probe", {7});
     const Array updated[] = {p.running_mean,  p.running_var, t.value, t.first_moment,
-                             t.second_moment, state,         probe};
+                             t.second_moment, state,         scaling, probe};
     std::vector<Array> before;
     for (const Array& a : updated) before.push_back(a.clone());
     const auto work = [&] {
       backend->batch_norm_training(x, p, batch, y);
-      backend->adam({}, {t}, state);
+      backend->adam({}, {t}, state, scaling);
       backend->keep_power(probe, 3);
     };
     backend->rehearse(work);

@@ -465,7 +465,7 @@ class Bench(CommandLine):
             self.fail_with(2, f"--precision {name} needs a CUDA device that has it; cpu computes in fp32 and bf16", *bench,
                            "--precision", name)
         self.fail_with(2, "--precision tf32 needs a CUDA device", *bench, "--finetune", "--precision", "tf32")
-        self.fail_with(2, "training is in fp32 or tf32, found fp16", *bench, "--finetune", "--precision", "fp16")
+        self.fail_with(2, "training in fp16 needs a CUDA device; cpu trains in fp32", *bench, "--finetune", "--precision", "fp16")
 
     def test_floors(self):
         self.write_tiny()
@@ -487,7 +487,8 @@ class Bench(CommandLine):
         self.assertRegex(self.succeed(*floors).stdout, r"(?m)^  1 .* m  first  16x32x1 -> 16x32x4$")
         report = json.loads(self.succeed(*half, "--finetune", "--json").stdout)
         self.assertEqual((report["job"], report["of"]), ("floors", "finetune"))
-        self.assertEqual([row["layer"] for row in report["layers"]][-2:], ["gradient by w, first", "adam"])
+        self.assertEqual([row["layer"] for row in report["layers"]][-3:],
+                         ["gradient by w, first", "adam: finite gradients", "adam"])
         self.fail_with(2, "--floors-mma-sync expects a number above 0", *floors, "--floors-mma-sync", "0")
 
     def other_weights(self):
