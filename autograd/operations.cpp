@@ -173,12 +173,11 @@ Tensor batch_norm_training(Context& context, const Tensor& x, const Tensor& weig
     fail_input("batch_norm: one value per channel has no variance to train with, found ",
                describe(x.value()), ": use a larger batch or larger frames");
   }
-  const DType type = x.value().dtype();
   BatchStatistics batch;
   for (Array* of_channel : {&batch.mean, &batch.inverse_std, &batch.scale, &batch.shift}) {
-    *of_channel = context.allocate(weight.shape(), type);
+    *of_channel = context.allocate(weight.shape(), weight_type(x));
   }
-  Tensor y(context.allocate(x.shape(), type));
+  Tensor y(context.allocate(x.shape(), x.value().dtype()));
   context.backend().batch_norm_training(x.value(), p, batch, y.value());
   if (Tape* tape = tape_of(x, weight, bias)) {
     tape->record(y, [&context, tape, x, weight, bias, batch, a = p.activation](const Array& dy) {

@@ -50,7 +50,8 @@ struct BatchNormParameters {  // each [c]
   Activation activation{};  // applied to what was normalised, scaled and shifted
 };
 
-// Of one batch, per channel [c]: what normalised it, y = activation((x - mean) * scale + shift).
+// Of one batch, per channel [c]: what normalised it, y = activation((x - mean) * scale + shift). As
+// the parameters f32, also where x is of 16 bits.
 struct BatchStatistics {
   Array mean;
   Array inverse_std;  // 1 / sqrt(variance + epsilon), the variance being the biased one
@@ -263,8 +264,8 @@ class Backend {
   virtual void batch_norm_training(const Array& x, BatchNormParameters& p, BatchStatistics& batch,
                                    Array& y) = 0;
   // From what batch_norm_training() left in `batch`. The activation's slope is taken from y, which
-  // is computed from x once more, by normalised() (kernels/math.h) in the type of the arrays as it
-  // was the first time: cheaper than to read it.
+  // is computed from x once more, by normalised() (kernels/math.h) in the type of `batch` as it was
+  // the first time, before it was rounded to 16 bits: cheaper than to read it.
   virtual void batch_norm_gradient(const Array& x, const BatchStatistics& batch,
                                    const Activation& a, const Array& dy, OperandGradients& d) = 0;
   // y = x * factor, f64 [1]. What is f32 is multiplied in f32.

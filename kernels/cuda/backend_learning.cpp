@@ -38,10 +38,11 @@ void CudaBackend::batch_norm_training(const Array& x, BatchNormParameters& p,
                                .momentum = double{p.momentum},
                                .activation = p.activation};
   updates({p.running_mean, p.running_var});
-  submit(
-      "batch_norm_training", y,
-      [shape, training, from = x.data<float>(), memory = sums.data<double>(), to = y.data<float>()](
-          Stream stream) { cuda::batch_norm_training(shape, from, training, memory, to, stream); });
+  submit("batch_norm_training", y,
+         [shape, precision = precision_of(x), training, from = x.data(),
+          memory = sums.data<double>(), to = y.data()](Stream stream) {
+           cuda::batch_norm_training(shape, precision, from, training, memory, to, stream);
+         });
 }
 
 void CudaBackend::batch_norm_gradient(const Array& x, const BatchStatistics& batch,
@@ -49,16 +50,17 @@ void CudaBackend::batch_norm_gradient(const Array& x, const BatchStatistics& bat
   const BatchShape shape = batch_shape(x);
   Array sums = scratch({batch_norm_scratch(shape)}, DType::kF64);
   Array terms = scratch({2, shape.channels}, DType::kF32);
-  const BatchNormResult result{x.data<float>(),
-                               dy.data<float>(),
+  const BatchNormResult result{x.data(),
+                               dy.data(),
                                {batch.mean.data<float>(), batch.inverse_std.data<float>(),
                                 batch.scale.data<float>(), batch.shift.data<float>()},
                                a};
-  const BatchNormDerivatives wanted{data_or_null(d.x), data_or_null(d.w), data_or_null(d.b),
+  const BatchNormDerivatives wanted{d.x.data(), data_or_null(d.w), data_or_null(d.b),
                                     terms.data<float>()};
   submit("batch_norm_gradient", dy,
-         [shape, result, wanted, memory = sums.data<double>()](Stream stream) {
-           cuda::batch_norm_gradient(shape, result, memory, wanted, stream);
+         [shape, precision = precision_of(x), result, wanted,
+          memory = sums.data<double>()](Stream stream) {
+           cuda::batch_norm_gradient(shape, precision, result, memory, wanted, stream);
          });
 }
 

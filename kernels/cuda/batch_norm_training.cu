@@ -7,12 +7,13 @@ namespace ptynet::cuda {
 namespace {
 
 constexpr std::int64_t kMostParts = 1024;
-constexpr std::int64_t kLeastRounds = 4;  // pixels of a thread that moves four values at once
+constexpr std::int64_t kLeastRounds = 4;  // pixels of a thread that moves several values at once
 constexpr int kFinishColumns = 8;         // channels of a block that sums up parts
 
-// Adds up two sums per channel and hands them on. Terms: what is added, and what becomes of it.
+// Adds up two sums per channel and hands them on. Terms: what is added, what becomes of it, and how
+// many blocks a multiprocessor's registers allow: left to itself, ptxas aims higher and spills.
 template <int N, typename Terms>
-PTYNET_KERNEL(kChannelThreads)
+PTYNET_KERNEL(kChannelThreads, Terms::kBlocks)
 sum_channels_kernel(ChannelLayout layout, Terms terms) {
   const ChannelThread<N> me(layout);
   Vector<double, 2 * N> sums{};  // the first of N channels, then the second
@@ -52,6 +53,7 @@ struct Parts {
 // Of all parts, channel by channel; what becomes of them is the direction's.
 template <typename Finish>
 struct SumsOfParts {
+  static constexpr int kBlocks = 4;
   const double* sums;
   Finish whole;
 
@@ -79,13 +81,15 @@ struct SumsOfParts {
 // Sums of x - origin and of its square. The origin is the channel's first value: as it is one of
 // those that are summed, their spread is at least 1 / n of the squares' sum, and a difference of
 // the two sums loses no more than n roundings of a double, wherever the mean lies.
+template <typename Element>
 struct MomentTerms {
-  const float* x;
+  static constexpr int kBlocks = 5;
+  const Element* x;
   Parts parts;
 
   template <int N>
   struct Columns {
-    const float* x;
+    const Element* x;
     Vector<float, N> origin;
     PTYNET_DEVICE void add(std::int64_t at, Vector<double, 2 * N>& sums) const {
       const Vector<float, N> v = load_floats<N>(x + at);
@@ -107,15 +111,16 @@ struct MomentTerms {
   }
 };
 
+template <typename Element>
 struct FinishMoments {
   BatchShape shape;
-  const float* x;
+  const Element* x;
   BatchTraining training;
 
   PTYNET_DEVICE void run(int channel, double sum, double squares) const {
     const auto count = static_cast<double>(shape.pixels);
     const double off = sum / count;  // of the mean, from the origin
-    const double origin = static_cast<double>(load_readonly(x + channel));
+    const double origin = static_cast<double>(to_float(load_readonly(x + channel)));
     const ChannelMoments moments{count, origin + off, squares - sum * off};
     const auto norm =
         ChannelNorm<float>::of(moments, load_readonly(training.weight + channel),
@@ -157,22 +162,25 @@ struct Normalised {
   }
 
   // dy before the activation.
-  PTYNET_DEVICE Vector<float, N> gradient(const Vector<float, N>& x, Vector<float, N> dy) const {
-    slope_all(dy, of(x), activation);
-    return dy;
+  PTYNET_DEVICE Vector<float, N> gradient(const Vector<float, N>& x,
+                                          const Vector<float, N>& dy) const {
+    Vector<float, N> g = dy;
+    slope_all(g, of(x), activation);
+    return g;
   }
 };
 
+template <typename Element>
 struct Normalise {
-  const float* x;
-  float* y;
+  const Element* x;
+  Element* y;
   NormArrays<const float> batch;
   Activation activation;
 
   template <int N>
   struct Columns {
-    const float* x;
-    float* y;
+    const Element* x;
+    Element* y;
     Normalised<N> by;
     PTYNET_DEVICE void run(std::int64_t at) const {
       store_floats(y + at, by.of(load_floats<N>(x + at)));
@@ -184,15 +192,26 @@ struct Normalise {
   }
 };
 
+// BatchNormResult in the type of its arrays.
+template <typename Element>
+struct GradientOperands {
+  const Element* x;
+  const Element* dy;
+  NormArrays<const float> batch;
+  Activation activation;
+};
+
 // Sums of g, dy before the activation, and of g * (x - mean).
+template <typename Element>
 struct GradientTerms {
-  BatchNormResult result;
+  static constexpr int kBlocks = 4;
+  GradientOperands<Element> from;
   Parts parts;
 
   template <int N>
   struct Columns {
-    const float* x;
-    const float* dy;
+    const Element* x;
+    const Element* dy;
     Normalised<N> by;
     PTYNET_DEVICE void add(std::int64_t at, Vector<double, 2 * N>& sums) const {
       const Vector<float, N> v = load_floats<N>(x + at);
@@ -206,7 +225,7 @@ struct GradientTerms {
   };
   template <int N>
   PTYNET_DEVICE Columns<N> columns(int channel) const {
-    return {result.x, result.dy, {result.batch, result.activation, channel}};
+    return {from.x, from.dy, {from.batch, from.activation, channel}};
   }
   template <int N>
   PTYNET_DEVICE void finish(int channel, const Vector<double, 2 * N>& sums) const {
@@ -229,17 +248,18 @@ struct FinishGradient {
   }
 };
 
+template <typename Element>
 struct PullBack {
-  BatchNormResult result;
+  GradientOperands<Element> from;
   const float* offset;
   const float* tilt;
-  float* dx;
+  Element* dx;
 
   template <int N>
   struct Columns {
-    const float* x;
-    const float* dy;
-    float* dx;
+    const Element* x;
+    const Element* dy;
+    Element* dx;
     Normalised<N> by;
     Vector<float, N> offset;
     Vector<float, N> tilt;
@@ -256,20 +276,23 @@ struct PullBack {
   };
   template <int N>
   PTYNET_DEVICE Columns<N> columns(int channel) const {
-    return {result.x,
-            result.dy,
+    return {from.x,
+            from.dy,
             dx,
-            {result.batch, result.activation, channel},
+            {from.batch, from.activation, channel},
             load_channels<N>(offset + channel),
             load_channels<N>(tilt + channel)};
   }
 };
 
-constexpr int kVector = kPerAccess<float>;
+// Channels of a thread that sums, in 16 bits too. With 8, whose access would be twice as large, a
+// thread of the gradient's sums needs 107 registers instead of 62 and twice the shared memory: half
+// as many threads fit, which have no more bytes on their way and hide less of the work in double.
+constexpr int kSumVector = 4;
 
 // The pixels of a part, the same wherever arrays lie.
 std::int64_t part_pixels(const BatchShape& s) {
-  const int columns = std::min((s.channels + kVector - 1) / kVector, kChannelThreads);
+  const int columns = std::min((s.channels + kSumVector - 1) / kSumVector, kChannelThreads);
   const std::int64_t round = kChannelThreads / columns;
   const std::int64_t rounds = (s.pixels + round * kMostParts - 1) / (round * kMostParts);
   return round * std::max(rounds, kLeastRounds);
@@ -278,6 +301,12 @@ std::int64_t part_pixels(const BatchShape& s) {
 std::int64_t parts_of(const BatchShape& s) {
   const std::int64_t slab = part_pixels(s);
   return (s.pixels + slab - 1) / slab;
+}
+
+// Whether N channels of a pixel are one access in each array.
+template <int N, typename... Elements>
+bool moves_at_once(const BatchShape& s, const Elements*... arrays) {
+  return s.channels % N == 0 && (are_aligned(N * sizeof(Elements), arrays) && ...);
 }
 
 ChannelLayout layout_of(const BatchShape& s, int at_once, std::int64_t slab) {
@@ -296,7 +325,7 @@ void run_sums(const char* name, bool wide, const Terms& terms, const Finish& fin
   const BatchShape& s = finish.shape;
   const std::int64_t slab = part_pixels(s);
   if (wide) {
-    launch_sums<kVector>(name, layout_of(s, kVector, slab), terms, stream);
+    launch_sums<kSumVector>(name, layout_of(s, kSumVector, slab), terms, stream);
   } else {
     launch_sums<1>(name, layout_of(s, 1, slab), terms, stream);
   }
@@ -306,49 +335,71 @@ void run_sums(const char* name, bool wide, const Terms& terms, const Finish& fin
 }
 
 template <int N, typename Work>
-void launch_each(const char* name, const BatchShape& s, const Work& work, Stream stream) {
+void launch_each(const char* name, const BatchShape& s, std::int64_t rounds, const Work& work,
+                 Stream stream) {
   const int columns = std::min(s.channels / N, kChannelThreads);
-  const ChannelLayout layout =
-      layout_of(s, N, kChannelThreads / columns * kLeastRounds * (kVector / N));
+  const ChannelLayout layout = layout_of(s, N, kChannelThreads / columns * rounds);
   launch(name, each_pixel_kernel<N, Work>, layout.launch_shape(name, N), stream, layout, work);
 }
 
-template <typename Work>
+template <int N, typename Work>
 void run_each(const char* name, bool wide, const BatchShape& s, const Work& work, Stream stream) {
   if (wide) {
-    launch_each<kVector>(name, s, work, stream);
+    launch_each<N>(name, s, kLeastRounds, work, stream);
   } else {
-    launch_each<1>(name, s, work, stream);
+    launch_each<1>(name, s, kLeastRounds * N, work, stream);
   }
 }
 
-template <typename... Arrays>
-bool moves_wide(const BatchShape& s, const Arrays*... arrays) {
-  return s.channels % kVector == 0 && are_aligned(16, arrays...);
+template <typename Element>
+void train(const BatchShape& s, const Element* x, const BatchTraining& t, double* scratch,
+           Element* y, Stream stream) {
+  constexpr const char* kName = "batch_norm_training";
+  constexpr int kVector = kPerAccess<Element>;
+  run_sums(kName, moves_at_once<kSumVector>(s, x), MomentTerms<Element>{x, {scratch, s.channels}},
+           FinishMoments<Element>{s, x, t}, stream);
+  const NormArrays<const float> batch{t.batch.mean, t.batch.inverse_std, t.batch.scale,
+                                      t.batch.shift};
+  run_each<kVector>(kName, moves_at_once<kVector>(s, x, y), s,
+                    Normalise<Element>{x, y, batch, t.activation}, stream);
+}
+
+template <typename Element>
+void pull_back(const BatchShape& s, const GradientOperands<Element>& from, double* scratch,
+               const BatchNormDerivatives& d, Stream stream) {
+  constexpr const char* kName = "batch_norm_gradient";
+  constexpr int kVector = kPerAccess<Element>;
+  run_sums(kName, moves_at_once<kSumVector>(s, from.x, from.dy),
+           GradientTerms<Element>{from, {scratch, s.channels}},
+           FinishGradient{s, from.batch.inverse_std, d}, stream);
+  if (d.dx == nullptr) return;
+  auto* dx = static_cast<Element*>(d.dx);
+  run_each<kVector>(kName, moves_at_once<kVector>(s, from.x, from.dy, dx), s,
+                    PullBack<Element>{from, d.terms, d.terms + s.channels, dx}, stream);
 }
 
 }  // namespace
 
 std::int64_t batch_norm_scratch(const BatchShape& s) { return parts_of(s) * 2 * s.channels; }
 
-void batch_norm_training(const BatchShape& s, const float* x, const BatchTraining& t,
-                         double* scratch, float* y, Stream stream) {
-  constexpr const char* kName = "batch_norm_training";
-  const bool wide = moves_wide(s, x, y);
-  run_sums(kName, wide, MomentTerms{x, {scratch, s.channels}}, FinishMoments{s, x, t}, stream);
-  const NormArrays<const float> batch{t.batch.mean, t.batch.inverse_std, t.batch.scale,
-                                      t.batch.shift};
-  run_each(kName, wide, s, Normalise{x, y, batch, t.activation}, stream);
+void batch_norm_training(const BatchShape& s, Precision precision, const void* x,
+                         const BatchTraining& t, double* scratch, void* y, Stream stream) {
+  with_element(precision, [&](auto type) {
+    using Element = decltype(type);
+    train(s, static_cast<const Element*>(x), t, scratch, static_cast<Element*>(y), stream);
+  });
 }
 
-void batch_norm_gradient(const BatchShape& s, const BatchNormResult& result, double* scratch,
-                         const BatchNormDerivatives& d, Stream stream) {
-  constexpr const char* kName = "batch_norm_gradient";
-  const bool wide = moves_wide(s, result.x, result.dy, d.dx);
-  run_sums(kName, wide, GradientTerms{result, {scratch, s.channels}},
-           FinishGradient{s, result.batch.inverse_std, d}, stream);
-  if (d.dx == nullptr) return;
-  run_each(kName, wide, s, PullBack{result, d.terms, d.terms + s.channels, d.dx}, stream);
+void batch_norm_gradient(const BatchShape& s, Precision precision, const BatchNormResult& result,
+                         double* scratch, const BatchNormDerivatives& d, Stream stream) {
+  with_element(precision, [&](auto type) {
+    using Element = decltype(type);
+    pull_back(s,
+              GradientOperands<Element>{static_cast<const Element*>(result.x),
+                                        static_cast<const Element*>(result.dy), result.batch,
+                                        result.activation},
+              scratch, d, stream);
+  });
 }
 
 }  // namespace ptynet::cuda

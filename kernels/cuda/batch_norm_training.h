@@ -1,14 +1,16 @@
 // Batch norm with the batch's own statistics, and its gradient, as kernels/backend.h defines them.
-// Arrays are f32 on the device, x, y and their derivatives [pixels, channels]; where channels are a
-// multiple of 4 and arrays aligned to 16 bytes, four move at once. Each direction reads its
-// operands twice, once for sums and once for its result. Sums are in double, in an order that the
-// shape and the alignment decide.
+// Arrays are on the device, x, y and their derivatives [pixels, channels] of the precision's array
+// type, the others f32. y and dx are computed in f32 and rounded once, and the activation's slope
+// is that of y before it was rounded. Where channels and alignment allow, several elements move at
+// once. Each direction reads its operands twice, once for sums and once for its result. Sums are in
+// double, in an order that the shape and the alignment decide.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/cuda/stream.h"
 #include "kernels/math.h"
+#include "kernels/precision.h"
 
 namespace ptynet::cuda {
 
@@ -40,23 +42,24 @@ struct BatchTraining {  // arrays [channels]
   Activation activation;
 };
 
-void batch_norm_training(const BatchShape& shape, const float* x, const BatchTraining& training,
-                         double* scratch, float* y, Stream stream);
+void batch_norm_training(const BatchShape& shape, Precision precision, const void* x,
+                         const BatchTraining& training, double* scratch, void* y, Stream stream);
 
 // What the forward pass had and left, and the derivative by what it gave.
 struct BatchNormResult {
-  const float* x;
-  const float* dy;
+  const void* x;
+  const void* dy;
   NormArrays<const float> batch;
   Activation activation;
 };
 struct BatchNormDerivatives {
-  float* dx;     // null: not wanted, as the next two
+  void* dx;      // null: not wanted, as the next two
   float* dw;     // [channels]
   float* db;     // [channels]
   float* terms;  // scratch [2, channels]
 };
-void batch_norm_gradient(const BatchShape& shape, const BatchNormResult& result, double* scratch,
+void batch_norm_gradient(const BatchShape& shape, Precision precision,
+                         const BatchNormResult& result, double* scratch,
                          const BatchNormDerivatives& d, Stream stream);
 
 }  // namespace ptynet::cuda

@@ -97,11 +97,11 @@ class ChannelThread {
 };
 
 // One value for each of N channels; the array need not be aligned.
-template <int N>
-PTYNET_DEVICE Vector<float, N> load_channels(const float* from) {
+template <int N, typename T>
+PTYNET_DEVICE Vector<float, N> load_channels(const T* from) {
   Vector<float, N> out;
   PTYNET_UNROLL
-  for (int i = 0; i < N; ++i) out[i] = load_readonly(from + i);
+  for (int i = 0; i < N; ++i) out[i] = to_float(load_readonly(from + i));
   return out;
 }
 

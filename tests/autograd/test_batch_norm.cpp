@@ -56,6 +56,22 @@ Found trained(Context& context, const Activation& a, bool fused) {
   return {y.value(), x.gradient(), weight.gradient(), bias.gradient()};
 }
 
+Array narrowed(const Array& a) {
+  Array out = Array::host(a.shape(), DType::kBf16);
+  for (std::int64_t i = 0; i < a.elements(); ++i) {
+    out.data<Bfloat16>()[i] = narrow_bf16(a.data<float>()[i]);
+  }
+  return out;
+}
+
+Array widened(const Array& a) {
+  Array out = Array::host(a.shape(), DType::kF32);
+  for (std::int64_t i = 0; i < a.elements(); ++i) {
+    out.data<float>()[i] = widen(a.data<Bfloat16>()[i]);
+  }
+  return out;
+}
+
 // The largest difference, over the largest magnitude.
 double difference(const Array& found, const Array& expected) {
   double worst = 0;
@@ -85,4 +101,29 @@ TEST_CASE("a batch norm takes the activation that follows it without changing wh
     CHECK(difference(together.dw, apart.dw) <= 1e-6);
     CHECK(difference(together.db, apart.db) <= 1e-6);
   }
+}
+
+TEST_CASE("a batch norm keeps the statistics of 16-bit activations in f32") {
+  Context context(make_reference_backend());
+  const auto gradients = [&](const Array& values, const Array& dy) {
+    Tape tape(context);
+    Tensor x(values);
+    Tensor weight(uniform("weight", kChannels, 0.5, 2));
+    Tensor bias(uniform("bias", kChannels, -1, 1));
+    for (Tensor* watched : {&x, &weight, &bias}) tape.watch(*watched);
+    const BatchNormState state{Array::zeros(kChannels, DType::kF32),
+                               Array::zeros(kChannels, DType::kF32)};
+    Tensor y = batch_norm_training(context, x, weight, bias, state);
+    CHECK(y.value().dtype() == values.dtype());
+    tape.accumulate(y, dy);
+    tape.backward();
+    CHECK(x.gradient().dtype() == values.dtype());
+    return std::pair(weight.gradient(), bias.gradient());
+  };
+  const Array x = narrowed(uniform("x", kShape, 0, 3));
+  const Array dy = narrowed(uniform("dy", kShape, -1, 1));
+  const auto [dw, db] = gradients(x, dy);
+  const auto [expected_dw, expected_db] = gradients(widened(x), widened(dy));
+  CHECK(difference(dw, expected_dw) == 0);
+  CHECK(difference(db, expected_db) == 0);
 }

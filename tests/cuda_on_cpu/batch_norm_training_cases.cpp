@@ -4,6 +4,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/batch_norm_training.h"
 #include "tests/cuda_on_cpu/cases.h"
+#include "tests/cuda_on_cpu/elements.h"
 #include "tests/cuda_on_cpu/outcome.h"
 
 namespace ptynet::cuda::tests {
@@ -19,11 +20,14 @@ constexpr Activation kActivations[] = {kNone,
                                        kClamp,
                                        {ActivationKind::kSigmoid, 0, 0},
                                        {ActivationKind::kTanh, 0, 0}};
-// Of one access or none, of rows that do not fill a block, of columns that do not fit into one.
-constexpr int kChannels[] = {1, 2, 3, 4, 16, 20, 64, 65, 301, 1028};
+constexpr Precision kArrayTypes[] = {Precision::kF32, Precision::kBf16, Precision::kF16};
+// Of accesses of 8 elements, of 4 or of neither, of rows that do not fill a block, of columns that
+// do not fit into one.
+constexpr int kChannels[] = {1, 2, 3, 4, 8, 12, 16, 20, 64, 65, 301, 1028};
 constexpr double kRounding = 0x1p-24;
 
 struct Variant {
+  Precision precision;
   std::int64_t pixels;
   int channels;
   Activation activation;
@@ -31,13 +35,16 @@ struct Variant {
   double first_off = 0;  // how many spreads the first pixel lies away from the others
   const char* unaligned = "";
   const char* wanted = "xwb";
+  int off_by = 1;  // elements that the unaligned array begins late
 };
 
 Shape shape_of(const Variant& v) { return {1, 1, v.pixels, v.channels}; }
 std::int64_t count_of(const Variant& v) { return v.pixels * v.channels; }
 
-// The values' distance from their mean: half the digits of a float around one far from 0.
-double spread(const Variant& v) { return v.mean == 0 ? 1 : std::abs(v.mean) * 0x1p-12; }
+// The values' distance from their mean: half the digits of an element around one far from 0.
+double spread(const Variant& v) {
+  return v.mean == 0 ? 1 : std::abs(v.mean) * std::sqrt(array_rounding(v.precision));
+}
 
 std::vector<float> make_x(const Variant& v) {
   const std::vector<float> centres = random_values("centre", v.channels, v.mean - 1, v.mean + 1);
@@ -47,11 +54,30 @@ std::vector<float> make_x(const Variant& v) {
     const double off = double{x[i]} + (i == c ? v.first_off : 0);
     x[i] = static_cast<float>(double{centres[c]} + off * spread(v));
   }
-  return x;
+  return rounded(std::move(x), v.precision);
 }
 
 std::size_t offset_of(const Variant& v, const char* array) {
-  return std::string_view(v.unaligned) == array ? sizeof(float) : 0;
+  const auto late = static_cast<std::size_t>(v.off_by) * element_bytes(v.precision);
+  return std::string_view(v.unaligned) == array ? late : 0;
+}
+
+Placed place_elements(const std::vector<float>& values, const Variant& v, const char* array) {
+  return placed(values, v.precision, offset_of(v, array));
+}
+Placed room_for_elements(const Variant& v, const char* array) {
+  return unwritten(static_cast<std::size_t>(count_of(v)) * element_bytes(v.precision),
+                   offset_of(v, array));
+}
+
+// What an array's element may be off by, from what the float may be that is rounded to it. Below
+// 2^-14 numbers of fp16 lie 2^-24 apart.
+Tolerance stored(const Tolerance& of_float, Precision precision) {
+  if (precision == Precision::kF32) return of_float;
+  const double rounding = array_rounding(precision);
+  const double least = precision == Precision::kF16 ? 0x1p-25 : 0;
+  return {of_float.absolute * (1 + rounding) + least,
+          of_float.relative * (1 + rounding) + rounding};
 }
 
 std::vector<double> doubles(const Array& a) {
@@ -102,8 +128,8 @@ float* floats(const Placed& array) { return static_cast<float*>(array.data()); }
 
 Trained train(const Variant& v, const std::vector<float>& values, const Channels& channels) {
   const BatchShape shape{v.pixels, v.channels};
-  const Placed x = placed(values, offset_of(v, "x"));
-  const Placed y = unwritten(values.size() * sizeof(float), offset_of(v, "y"));
+  const Placed x = place_elements(values, v, "x");
+  const Placed y = room_for_elements(v, "y");
   const Placed scratch =
       unwritten(static_cast<std::size_t>(batch_norm_scratch(shape)) * sizeof(double));
   const Placed weight = placed(channels.weight, sizeof(float));
@@ -121,9 +147,9 @@ Trained train(const Variant& v, const std::vector<float>& values, const Channels
       double{kEpsilon},
       double{kMomentum},
       v.activation};
-  batch_norm_training(shape, floats(x), training, static_cast<double*>(scratch.data()), floats(y),
-                      nullptr);
-  return {values_of<float>(y),          values_of<float>(batch[0]), values_of<float>(batch[1]),
+  batch_norm_training(shape, v.precision, x.data(), training, static_cast<double*>(scratch.data()),
+                      y.data(), nullptr);
+  return {floats_of(y, v.precision),    values_of<float>(batch[0]), values_of<float>(batch[1]),
           values_of<float>(batch[2]),   values_of<float>(batch[3]), values_of<float>(running_mean),
           values_of<float>(running_var)};
 }
@@ -170,15 +196,18 @@ Outcome run_training(const Variant& v) {
   // Difference, both roundings of the scale, product, shift and sum; a sigmoid or tanh rounds four
   // times what is up to 1.
   const double reach = farthest(x, mean, scale);
-  return worse(
-      out, compare(doubles(y), found.y, {kRounding * (5 * reach + 2) + 4 * kRounding, kRounding}));
+  const Tolerance of_float{kRounding * (5 * reach + 2) + 4 * kRounding, kRounding};
+  return worse(out, compare(doubles(y), found.y, stored(of_float, v.precision)));
+}
+
+std::string unaligned(const Variant& v) {
+  return *v.unaligned == 0 ? "" : text(" ", v.unaligned, " off by ", v.off_by);
 }
 
 void add_training(const Variant& v, std::vector<Case>& cases) {
-  cases.push_back({"batch_norm_training", "fp32",
+  cases.push_back({"batch_norm_training", std::string(name_of(v.precision)),
                    text(v.pixels, " px ", v.channels, " a", static_cast<int>(v.activation.kind),
-                        " mean ", v.mean, " first off ", v.first_off,
-                        *v.unaligned != 0 ? " unaligned " : "", v.unaligned),
+                        " mean ", v.mean, " first off ", v.first_off, unaligned(v)),
                    [v] { return run_training(v); }});
 }
 
@@ -199,17 +228,24 @@ Batch make_batch(const Variant& v) {
   return out;
 }
 
+bool is_near_kink(double y) {
+  constexpr double kClearance = 0x1p-10;
+  const double nearest = std::min({std::abs(y + 1), std::abs(y), std::abs(y - 1)});
+  return nearest < kClearance;
+}
+
 // The same, no nearer to a kink of the activation than roundings go: there the slope is that of
-// either side, as the device rounds.
+// either side, as the device rounds. Steps grow until the array type takes them.
 std::vector<float> clear_of_kinks(std::vector<float> x, const Variant& v, const Batch& batch) {
-  const double clearance = 0x1p-10;
+  if (v.activation.kind == ActivationKind::kNone) return x;
   for (std::size_t i = 0; i < x.size(); ++i) {
     const std::size_t c = i % batch.mean.size();
     const double scale = double{batch.scale[c]};
-    const double y = (double{x[i]} - double{batch.mean[c]}) * scale + double{batch.shift[c]};
-    for (const double kink : {0.0, -1.0, 1.0}) {
-      if (std::abs(y - kink) >= clearance || v.activation.kind == ActivationKind::kNone) continue;
-      x[i] = static_cast<float>(double{x[i]} + 2 * clearance / scale);
+    const auto normalised = [&] {
+      return (double{x[i]} - double{batch.mean[c]}) * scale + double{batch.shift[c]};
+    };
+    for (double step = 0x1p-9 / scale; is_near_kink(normalised()); step *= 2) {
+      x[i] = rounded({static_cast<float>(double{x[i]} + step)}, v.precision).front();
     }
   }
   return x;
@@ -227,8 +263,8 @@ bool wants(const Variant& v, char which) {
 Gradients pull_back(const Variant& v, const std::vector<float>& x_values,
                     const std::vector<float>& dy_values, const Batch& batch) {
   const BatchShape shape{v.pixels, v.channels};
-  const Placed x = placed(x_values, offset_of(v, "x"));
-  const Placed dy = placed(dy_values, offset_of(v, "dy"));
+  const Placed x = place_elements(x_values, v, "x");
+  const Placed dy = place_elements(dy_values, v, "dy");
   const Placed scratch =
       unwritten(static_cast<std::size_t>(batch_norm_scratch(shape)) * sizeof(double));
   const Placed mean = placed(batch.mean);
@@ -236,23 +272,24 @@ Gradients pull_back(const Variant& v, const std::vector<float>& x_values,
   const Placed scale = placed(batch.scale, sizeof(float));
   const Placed shift = placed(batch.shift);
   const std::size_t bytes = batch.mean.size() * sizeof(float);
-  const Placed dx = unwritten(x_values.size() * sizeof(float), offset_of(v, "dx"));
+  const Placed dx = room_for_elements(v, "dx");
   const Placed dw = unwritten(bytes);
   const Placed db = unwritten(bytes);
   const Placed terms = unwritten(2 * bytes);
-  const BatchNormResult result{floats(x),
-                               floats(dy),
+  const BatchNormResult result{x.data(),
+                               dy.data(),
                                {floats(mean), floats(inverse_std), floats(scale), floats(shift)},
                                v.activation};
   const auto wanted = [&](char which, const Placed& array) {
     return wants(v, which) ? floats(array) : nullptr;
   };
-  batch_norm_gradient(shape, result, static_cast<double*>(scratch.data()),
+  batch_norm_gradient(shape, v.precision, result, static_cast<double*>(scratch.data()),
                       {wanted('x', dx), wanted('w', dw), wanted('b', db), floats(terms)}, nullptr);
-  const auto written = [&](char which, const Placed& array) {
-    return wants(v, which) ? values_of<float>(array) : std::vector<float>();
+  const auto written = [&](char which, const Placed& array, Precision type) {
+    return wants(v, which) ? floats_of(array, type) : std::vector<float>();
   };
-  return {written('x', dx), written('w', dw), written('b', db)};
+  return {written('x', dx, v.precision), written('w', dw, Precision::kF32),
+          written('b', db, Precision::kF32)};
 }
 
 struct GradientErrors {
@@ -283,7 +320,7 @@ GradientErrors gradient_errors(const Variant& v, const std::vector<float>& x, co
   const double parts = 1 + largest(db) / count + largest(dw) / count * reach;
   const double dx =
       largest(scale) * (g + steps / count * (g + reach * weighted) + 5 * kRounding * parts);
-  return {{dx, 0},
+  return {stored({dx, 0}, v.precision),
           {steps * weighted * narrow * spread(v), 1.01 * kRounding},
           {steps * g, 1.01 * kRounding}};
 }
@@ -291,7 +328,7 @@ GradientErrors gradient_errors(const Variant& v, const std::vector<float>& x, co
 Outcome run_gradient(const Variant& v) {
   const Batch batch = make_batch(v);
   const std::vector<float> x = clear_of_kinks(make_x(v), v, batch);
-  const std::vector<float> dy = random_values("dy", count_of(v), -1, 1);
+  const std::vector<float> dy = rounded(random_values("dy", count_of(v), -1, 1), v.precision);
   const Gradients found = pull_back(v, x, dy, batch);
   if (!(found == pull_back(v, x, dy, batch))) return differing_runs();
 
@@ -311,48 +348,65 @@ Outcome run_gradient(const Variant& v) {
 }
 
 void add_gradient(const Variant& v, std::vector<Case>& cases) {
-  cases.push_back(
-      {"batch_norm_gradient", "fp32",
-       text(v.pixels, " px ", v.channels, " a", static_cast<int>(v.activation.kind), " mean ",
-            v.mean, " d", v.wanted, *v.unaligned != 0 ? " unaligned " : "", v.unaligned),
-       [v] { return run_gradient(v); }});
+  cases.push_back({"batch_norm_gradient", std::string(name_of(v.precision)),
+                   text(v.pixels, " px ", v.channels, " a", static_cast<int>(v.activation.kind),
+                        " mean ", v.mean, " d", v.wanted, unaligned(v)),
+                   [v] { return run_gradient(v); }});
+}
+
+void add_both(const Variant& v, std::vector<Case>& cases) {
+  add_training(v, cases);
+  add_gradient(v, cases);
+}
+
+void add_channels(Precision precision, int channels, std::vector<Case>& cases) {
+  // The fewest pixels that have a variance, and a single one.
+  add_training({precision, 2, channels, kLeaky}, cases);
+  add_gradient({precision, 1, channels, kLeaky}, cases);
+  // A single row of one frame, and five frames of odd sides.
+  for (const std::int64_t pixels : {7, 5 * 3 * 5}) {
+    add_both({precision, pixels, channels, kLeaky}, cases);
+  }
+  for (const double mean : {-1000.0, 30000.0}) {
+    add_both({precision, 35, channels, kNone, mean}, cases);
+  }
+  const double far = precision == Precision::kF16 ? 3e4 : 1e6;  // fp16 ends at 65504
+  add_training({precision, 999, channels, kNone, 0, far}, cases);
+}
+
+void add_places(Precision precision, std::vector<Case>& cases) {
+  // Late by half an access, 16-bit elements still move at once into the sums.
+  const int half_access = 8 / static_cast<int>(element_bytes(precision));
+  for (const int off_by : {1, half_access}) {
+    const auto unaligned = [&](const char* array) {
+      return Variant{precision, 77, 64, kLeaky, 0, 0, array, "xwb", off_by};
+    };
+    for (const char* array : {"x", "y"}) add_training(unaligned(array), cases);
+    for (const char* array : {"x", "dy", "dx"}) add_gradient(unaligned(array), cases);
+  }
 }
 
 }  // namespace
 
 std::vector<Case> batch_norm_training_cases() {
   std::vector<Case> cases;
-  for (const int channels : kChannels) {
-    // A single row of one frame, and five frames of odd sides.
-    for (const std::int64_t pixels : {7, 5 * 3 * 5}) {
-      add_training({pixels, channels, kLeaky}, cases);
-      add_gradient({pixels, channels, kLeaky}, cases);
+  for (const Precision precision : kArrayTypes) {
+    for (const int channels : kChannels) add_channels(precision, channels, cases);
+    for (const Activation& a : kActivations) {
+      for (const int channels : {3, 20, 24}) add_both({precision, 45, channels, a}, cases);
     }
-    for (const double mean : {-1000.0, 30000.0}) {
-      add_training({35, channels, kNone, mean}, cases);
-      add_gradient({35, channels, kNone, mean}, cases);
+    add_places(precision, cases);
+    for (const char* wanted : {"x", "wb", "w", "b"}) {
+      add_gradient({precision, 77, 20, kLeaky, 0, 0, "", wanted}, cases);
+      add_gradient({precision, 77, 3, kClamp, 0, 0, "", wanted}, cases);
     }
-    add_training({999, channels, kNone, 0, 1e6}, cases);
-  }
-  for (const Activation& a : kActivations) {
-    for (const int channels : {3, 20}) {
-      add_training({45, channels, a}, cases);
-      add_gradient({45, channels, a}, cases);
+    // Several parts.
+    for (const int channels : {1, 2, 16, 20, 64}) {
+      add_both({precision, 2500, channels, kLeaky}, cases);
     }
   }
-  for (const char* array : {"x", "y"}) add_training({77, 64, kLeaky, 0, 0, array}, cases);
-  for (const char* array : {"x", "dy", "dx"}) add_gradient({77, 64, kLeaky, 0, 0, array}, cases);
-  for (const char* wanted : {"x", "wb", "w", "b"}) {
-    add_gradient({77, 20, kLeaky, 0, 0, "", wanted}, cases);
-    add_gradient({77, 3, kClamp, 0, 0, "", wanted}, cases);
-  }
-  // Several parts, and as many as there may be.
-  for (const int channels : {1, 2, 16, 20, 64}) {
-    add_training({2500, channels, kLeaky}, cases);
-    add_gradient({2500, channels, kLeaky}, cases);
-  }
-  add_training({4100, 1024, kLeaky}, cases);
-  add_gradient({4100, 1024, kLeaky}, cases);
+  // As many as there may be, whatever the type.
+  add_both({Precision::kF32, 4100, 1024, kLeaky}, cases);
   return cases;
 }
 

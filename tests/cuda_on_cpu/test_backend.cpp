@@ -508,17 +508,25 @@ TEST_CASE("the check backend fuses what the tested one does, and compares it") {
                     Catch::StartsWith("check of conv_pair f32[1, 16, 20, 2]"));
 }
 
+namespace {
+
+Array narrowed(const Array& wide, DType type) {
+  Array out = Array::host(wide.shape(), type);
+  for (std::int64_t i = 0; i < wide.elements(); ++i) {
+    const float v = wide.data<float>()[i];
+    if (type == DType::kBf16) out.data<Bfloat16>()[i] = narrow_bf16(v);
+    if (type == DType::kF16) out.data<Half>()[i] = narrow_f16(v);
+  }
+  return out;
+}
+
+}  // namespace
+
 TEST_CASE("a 16-bit layer may write f32") {
   const auto cuda = cuda::make_backend(on_cuda());
   const auto reference = make_reference_backend();
   for (const DType type : {DType::kBf16, DType::kF16}) {
-    const Array wide = random_array("x", {1, 8, 8, 16});
-    Array x = Array::host(wide.shape(), type);
-    for (std::int64_t i = 0; i < wide.elements(); ++i) {
-      const float v = wide.data<float>()[i];
-      if (type == DType::kBf16) x.data<Bfloat16>()[i] = narrow_bf16(v);
-      if (type == DType::kF16) x.data<Half>()[i] = narrow_f16(v);
-    }
+    const Array x = narrowed(random_array("x", {1, 8, 8, 16}), type);
     for (const std::int64_t co : {24, 2}) {  // by way of an array of x's type, and at once
       const Array w = random_array("w", {co, 3, 3, 16});
       const Array b = random_array("b", {co});
@@ -530,6 +538,44 @@ TEST_CASE("a 16-bit layer may write f32") {
       INFO(name_of(type) << " " << co);
       CHECK(difference(found, expected) < (type == DType::kBf16 ? 0x1p-7 : 0x1p-10));
       CHECK(difference(found, expected) > 0);
+    }
+  }
+}
+
+TEST_CASE("batch norm trains on 16-bit arrays, with all of its channels' numbers in f32") {
+  const auto cuda = cuda::make_backend(on_cuda());
+  const auto reference = make_reference_backend();
+  for (const DType type : {DType::kBf16, DType::kF16}) {
+    const Shape shape{2, 5, 6, 16};
+    const Array x = narrowed(random_array("x", shape), type);
+    const Array dy = narrowed(random_array("dy", shape), type);
+    const auto run = [&](Backend& on) {
+      const auto room = [] { return Array::zeros({16}, DType::kF32); };
+      BatchNormParameters p{random_array("w", {16}), random_array("b", {16}), room(), room()};
+      BatchStatistics batch = room_for_batch(16);
+      Array y = Array::host(shape, type);
+      on.batch_norm_training(x, p, batch, y);
+      OperandGradients d{Array::host(shape, type), room(), room()};
+      on.batch_norm_gradient(x, batch, {}, dy, d);
+      return std::vector<Array>{y,
+                                d.x,
+                                batch.mean,
+                                batch.scale,
+                                d.w,
+                                d.b,
+                                p.running_mean,
+                                p.running_var,
+                                batch.shift,
+                                batch.inverse_std};
+    };
+    const std::vector<Array> found = run(*cuda);
+    const std::vector<Array> expected = run(*reference);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      INFO(name_of(type) << " " << i);
+      // Beside a tie the last bits of f32 decide to which neighbour a result goes.
+      const double neighbour = type == DType::kBf16 ? 0x1p-7 : 0x1p-10;
+      const bool is_narrow = found[i].dtype() == type;
+      CHECK(difference(found[i], expected[i]) <= (is_narrow ? neighbour : tolerance_of(60)));
     }
   }
 }

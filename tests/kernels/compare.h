@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/array.h"
+#include "kernels/math.h"
 
 namespace ptynet::tests {
 
@@ -18,8 +19,21 @@ inline double tolerance_of(std::int64_t sum_length) {
   return kRounding * std::sqrt(static_cast<double>(sum_length)) * kUnitRoundoff;
 }
 
+template <typename Narrow>
+std::vector<double> widened(const Array& a) {
+  std::vector<double> out;
+  for (std::int64_t i = 0; i < a.elements(); ++i) {
+    out.push_back(double{widen(a.data<Narrow>()[i])});
+  }
+  return out;
+}
+
 inline std::vector<double> numbers_of(const Array& a) {
   switch (a.dtype()) {
+    case DType::kBf16:
+      return widened<Bfloat16>(a);
+    case DType::kF16:
+      return widened<Half>(a);
     case DType::kF64:
       return {a.data<double>(), a.data<double>() + a.elements()};
     case DType::kC64: {
