@@ -23,22 +23,24 @@ int extent(const Shape& shape, int dimension) {
   return static_cast<int>(found);
 }
 
-// A library's convolution always adds a bias: zeros where the layer has none.
+// A library's convolution always adds a bias: zeros where the layer has none. Gradients have none.
 class LibraryCandidate final : public ConvCandidate {
  public:
-  LibraryCandidate(std::unique_ptr<LibraryConv> conv, const Array& zeros)
-      : conv_(std::move(conv)), zeros_(zeros) {}
+  LibraryCandidate(std::unique_ptr<LibraryConv> conv, ConvResult result, const Array& zeros)
+      : conv_(std::move(conv)), result_(result), zeros_(zeros) {}
 
   std::string name() const override { return conv_->name(); }
   std::size_t workspace_bytes() const override { return conv_->workspace_bytes(); }
+  bool writes_f32() const override { return result_ == ConvResult::kWeightGradient; }
   void run(const ConvOperands& operands, void* workspace, Stream stream) override {
     ConvOperands biased = operands;
-    if (biased.b == nullptr) biased.b = zeros_.data<float>();
+    if (result_ == ConvResult::kOutput && biased.b == nullptr) biased.b = zeros_.data<float>();
     conv_->run(biased, workspace, stream);
   }
 
  private:
   std::unique_ptr<LibraryConv> conv_;
+  ConvResult result_;
   Array zeros_;
 };
 
@@ -153,14 +155,15 @@ CudaBackend::Weights CudaBackend::step_weights(const Convolution& c, bool packed
   return weights;
 }
 
-// Weights come as f32 [co, k, k, ci / groups], of a transposed convolution [ci, k, k, co / groups].
+// Weights come as f32 [co, k, k, ci / groups], of a transposed convolution [ci, k, k, co / groups];
+// what a gradient by the weights has in their place, of the type that its kernel takes.
 CudaBackend::Weights CudaBackend::weights_for(const Convolution& c, bool packed,
                                               Allocator& memory) {
   Weights out;
   Array typed = c.w;
   Step narrow;
   const DType type = array_type(c.task.precision);
-  if (type != DType::kF32) {
+  if (c.w.dtype() != type) {
     typed = memory.allocate(c.w.shape(), type);
     out.memory.push_back(typed);
     narrow = [from = view_of(c.w), to = view_of(typed)](Stream stream) mutable {
@@ -185,11 +188,9 @@ bool CudaBackend::is_on_vector(const Array& array) {
   return reinterpret_cast<std::uintptr_t>(array.data()) % kAlignment == 0;
 }
 
-// Made once for each task. Where a library fails, or is missing, it has no candidates; nor for
-// gradients, which a library may add up in another order each time.
+// Made once for each task. Where a library fails, or is missing, it has no candidates.
 const CudaBackend::Candidates& CudaBackend::library_candidates(const Convolution& c) {
   static const Candidates none;
-  if (c.task.gradient) return none;
   for (const Array* operand : {&c.x, &c.w, &c.b, &c.y}) {
     if (!is_on_vector(*operand)) return none;  // which the libraries want
   }
@@ -199,9 +200,9 @@ const CudaBackend::Candidates& CudaBackend::library_candidates(const Convolution
   if (!is_new) return out;
   try {
     if (!libraries_) libraries_ = std::make_unique<Libraries>();
-    for (auto& found : library_convs(*libraries_, task.shape, task.precision, task.transposed,
-                                     kMostLibraryConvs)) {
-      out.push_back(std::make_shared<LibraryCandidate>(std::move(found), zeros(task.shape.co)));
+    for (auto& found : library_convs(*libraries_, task, kMostLibraryConvs)) {
+      out.push_back(
+          std::make_shared<LibraryCandidate>(std::move(found), task.result, zeros(task.shape.co)));
     }
   } catch (const Error&) {
     stream_.synchronize();  // a device that fails is not the library's fault alone

@@ -1,7 +1,6 @@
 // Gradients of convolutions of the CUDA backend. dz is the derivative by the biased sum, of which
 // the activation made y.
 #include "kernels/cuda/conv_transpose.h"
-#include "kernels/cuda/conv_weight_gradient.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/sum_gradient.h"
 #include "kernels/cuda/values.h"
@@ -55,19 +54,10 @@ void CudaBackend::activation_gradient(const OutputGradient& out, const Activatio
          });
 }
 
-void CudaBackend::weight_gradient(std::string_view operation, const ConvTask& conv, const Array& x,
-                                  const Array& dz, Array& dw) {
-  const int multiprocessors = facts_.multiprocessors;
-  WeightGradient arrays{x.data(), dz.data(), dw.data<float>(), nullptr};
-  Array parts;
-  const std::int64_t count = weight_gradient_parts(conv.shape, conv.precision, multiprocessors);
-  if (count > 0) {
-    parts = scratch({count}, DType::kF32);
-    arrays.parts = parts.data<float>();
-  }
-  submit(operation, dw, [conv, arrays, multiprocessors](Stream stream) {
-    cuda::weight_gradient(conv.shape, conv.precision, arrays, multiprocessors, stream);
-  });
+void CudaBackend::weight_gradient(ConvTask conv, const Array& x, const Array& dz, const Array& dw) {
+  conv.shape.activation = {};
+  conv.result = ConvResult::kWeightGradient;
+  convolve({conv, x, dz, {}, dw});
 }
 
 void CudaBackend::conv2d_gradient(const Array& x, const Array& w, const OutputGradient& out,
@@ -78,9 +68,10 @@ void CudaBackend::conv2d_gradient(const Array& x, const Array& w, const OutputGr
   if (!wanted) return;
   const Array dz = as_type(x.dtype(), sloped);
   const ConvTask conv = task_of(x.shape(), precision_of(x), {w, {}, o, false});
-  if (!d.w.empty()) weight_gradient("gradient by w, conv2d", conv, x, dz, d.w);
+  if (!d.w.empty()) weight_gradient(conv, x, dz, d.w);
   if (d.x.empty()) return;
-  const ConvTask back{input_gradient_of(conv.shape), conv.precision, true, true};
+  const ConvTask back{input_gradient_of(conv.shape), conv.precision, true,
+                      ConvResult::kInputGradient};
   convolve({back, dz, w, {}, d.x, o.constant_weights});
 }
 
@@ -96,9 +87,9 @@ void CudaBackend::conv_transpose2d_gradient(const Array& x, const Array& w,
   const Array dz = as_type(x.dtype(), sloped);
   ConvTask conv = task_of(dz.shape(), precision_of(x), {w, {}, o, false});
   conv.shape.activation = {};
-  if (!d.w.empty()) weight_gradient("gradient by w, conv_transpose2d", conv, dz, x, d.w);
+  if (!d.w.empty()) weight_gradient({conv.shape, conv.precision, true}, dz, x, d.w);
   if (d.x.empty()) return;
-  conv.gradient = true;
+  conv.result = ConvResult::kInputGradient;
   convolve({conv, dz, w, {}, d.x, o.constant_weights});
 }
 

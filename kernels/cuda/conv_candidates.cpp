@@ -1,6 +1,7 @@
 #include "kernels/cuda/conv_candidates.h"
 
 #include "kernels/cuda/conv_transpose.h"
+#include "kernels/cuda/conv_weight_gradient.h"
 #include "kernels/cuda/conv_wgmma.h"
 #include "kernels/cuda/thin_conv.h"
 #include "kernels/cuda/thin_output.h"
@@ -51,6 +52,29 @@ class ThinConv final : public ConvCandidate {
   ConvTask task_;
 };
 
+class WeightGradientConv final : public ConvCandidate {
+ public:
+  WeightGradientConv(const ConvTask& task, int multiprocessors)
+      : task_(task), multiprocessors_(multiprocessors) {}
+
+  std::string name() const override { return "shares of pixels"; }
+  std::size_t workspace_bytes() const override {
+    return sizeof(float) * static_cast<std::size_t>(weight_gradient_parts(
+                               task_.shape, task_.precision, multiprocessors_));
+  }
+  bool writes_f32() const override { return true; }
+  void run(const ConvOperands& operands, void* workspace, Stream stream) override {
+    weight_gradient(
+        task_.shape, task_.precision,
+        {operands.x, operands.w, static_cast<float*>(operands.y), static_cast<float*>(workspace)},
+        multiprocessors_, stream);
+  }
+
+ private:
+  ConvTask task_;
+  int multiprocessors_;
+};
+
 bool is_thin(const ConvTask& task) {
   return task.transposed ? is_thin_conv_transpose2d(task.shape)
                          : is_thin_conv2d(task.shape, task.precision);
@@ -79,6 +103,10 @@ std::string_view name_of(ActivationKind kind) {
 std::vector<std::shared_ptr<ConvCandidate>> hand_written_convs(const ConvTask& task,
                                                                int multiprocessors) {
   std::vector<std::shared_ptr<ConvCandidate>> out;
+  if (task.result == ConvResult::kWeightGradient) {
+    out.push_back(std::make_shared<WeightGradientConv>(task, multiprocessors));
+    return out;
+  }
   if (is_thin(task)) out.push_back(std::make_shared<ThinConv>(task));
   const auto suggest = task.transposed
                            ? suggest_transposed_tile
@@ -101,8 +129,13 @@ std::vector<std::shared_ptr<ConvCandidate>> hand_written_convs(const ConvTask& t
 }
 
 std::string_view operation_of(const ConvTask& task) {
-  if (task.gradient) {
-    return task.transposed ? "gradient by x, conv2d" : "gradient by x, conv_transpose2d";
+  switch (task.result) {
+    case ConvResult::kInputGradient:
+      return task.transposed ? "gradient by x, conv2d" : "gradient by x, conv_transpose2d";
+    case ConvResult::kWeightGradient:
+      return task.transposed ? "gradient by w, conv_transpose2d" : "gradient by w, conv2d";
+    case ConvResult::kOutput:
+      break;
   }
   return task.transposed ? "conv_transpose2d" : "conv2d";
 }

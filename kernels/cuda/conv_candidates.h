@@ -6,18 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/conv.h"
+#include "kernels/cuda/conv_task.h"
 
 namespace ptynet::cuda {
-
-struct ConvTask {
-  ConvShape shape;
-  Precision precision = Precision::kF32;
-  bool transposed = false;
-  // It is the gradient of another convolution by its input, and has the weights of that one. Of a
-  // transposed one it is a convolution, and the other way round.
-  bool gradient = false;
-};
 
 // One way, for one task. Operands are aligned to 256 bytes or to what their arrays have.
 class ConvCandidate {
@@ -29,7 +20,7 @@ class ConvCandidate {
   // Whether a transposed convolution's weights are wanted as pack_weights() leaves them
   // (conv_transpose.h), rather than as kernels/backend.h has them.
   virtual bool packs_weights() const { return false; }
-  // Whether it takes ConvOperands::f32_result.
+  // Whether y may be f32 beside 16-bit operands (ConvOperands::f32_result).
   virtual bool writes_f32() const { return false; }
   virtual void run(const ConvOperands& operands, void* workspace, Stream stream) = 0;
 };

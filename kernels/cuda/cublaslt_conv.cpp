@@ -44,7 +44,8 @@ Arithmetic arithmetic(Precision precision) {
 
 bool is_product(const ConvRequest& request) {
   const ConvShape& s = request.shape;
-  return !request.transposed && s.kernel == 1 && s.stride == 1 && s.padding == 0 && s.groups == 1 &&
+  return request.has_bias() && !request.transposed && s.kernel == 1 && s.stride == 1 &&
+         s.padding == 0 && s.groups == 1 &&
          (s.activation.kind == ActivationKind::kNone || s.activation.kind == ActivationKind::kRelu);
 }
 

@@ -133,7 +133,7 @@ class CudaBackend final : public Backend {
   struct Convolution {
     ConvTask task;
     Array x;
-    Array w;  // f32
+    Array w;  // f32; of a gradient by the weights: dz, of x's type
     Array b;  // f32 or empty
     Array y;  // of x's type or f32
     bool constant_weights = false;
@@ -175,9 +175,8 @@ class CudaBackend final : public Backend {
   // wanted, and d_bias unless that is empty.
   Array sum_gradient(const OutputGradient& out, const Activation& a, bool wanted, Array& d_bias);
   Array as_type(DType type, const Array& a);  // itself, or a converted copy
-  // `conv` is a convolution, x its input and dz the derivative by its biased sum.
-  void weight_gradient(std::string_view operation, const ConvTask& conv, const Array& x,
-                       const Array& dz, Array& dw);
+  // x and dz as ConvTask has them.
+  void weight_gradient(ConvTask conv, const Array& x, const Array& dz, const Array& dw);
 
   // Two convolutions; what is between them has an array only where they run one by one.
   struct Pair {

@@ -47,7 +47,8 @@ struct Proposal {
 };
 
 // Winograd and Fourier transforms and narrowed inputs or sums are numerically another convolution
-// than ours; the notes that may stand are listed, so that a new one of cuDNN's is refused.
+// than ours, and CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC marks sums in an order that changes from run
+// to run; the notes that may stand are listed, so that these and a new one of cuDNN's are refused.
 bool is_allowed(cudnnBackendNumericalNote_t note, Precision precision) {
   return note == CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP ||
          (note == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && precision != Precision::kF32);
@@ -112,13 +113,14 @@ class CudnnConv final : public LibraryConv {
 
   void run(const ConvOperands& operands, void* workspace, Stream stream) override {
     check_operands(request_, operands);
-    const std::array<std::int64_t, 4> names = {kTensorX, kTensorW, kTensorB, kTensorY};
+    const std::array<std::int64_t, 4> names = {kTensorX, kTensorW, kTensorY, kTensorB};
     const std::array<void*, 4> pointers = {const_cast<void*>(operands.x),
-                                           const_cast<void*>(operands.w),
-                                           const_cast<float*>(operands.b), operands.y};
+                                           const_cast<void*>(operands.w), operands.y,
+                                           const_cast<float*>(operands.b)};
+    const std::size_t count = request_.has_bias() ? 4 : 3;
     CudnnDescriptor pack(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR);
-    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span<const std::int64_t>(names));
-    pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, std::span<void* const>(pointers));
+    pack.set(CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, std::span(names).first(count));
+    pack.set(CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, std::span(pointers).first(count));
     pack.set(CUDNN_ATTR_VARIANT_PACK_WORKSPACE, workspace);
     pack.finalize();
     check(cudnnSetStream(handle_, stream), "cudnnSetStream");

@@ -90,6 +90,19 @@ CudnnDescriptor transposed_operation(const CudnnDescriptor& convolution, const C
   return out;
 }
 
+CudnnDescriptor weight_gradient_operation(const CudnnDescriptor& convolution,
+                                          const ConvTensors& t) {
+  CudnnDescriptor out(CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_FILTER_DESCRIPTOR);
+  out.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, convolution);
+  out.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, t.x);
+  out.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, t.w);
+  out.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY, t.y);
+  out.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, 1.0F);
+  out.set(CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA, 0.0F);
+  out.finalize();
+  return out;
+}
+
 bool has_activation(const ConvRequest& request) {
   return request.shape.activation.kind != ActivationKind::kNone;
 }
@@ -130,33 +143,65 @@ CudnnDescriptor pointwise_operation(const CudnnDescriptor& pointwise, const Cudn
   return operation;
 }
 
-void fill(ConvGraph& graph, const ConvRequest& request) {
+// Of the convolution that the shape describes.
+Extents input_extents(const ConvShape& s) { return {s.n, s.ci, s.h, s.w}; }
+Extents output_extents(const ConvRequest& request) {
+  return {request.shape.n, request.shape.co, request.out_h(), request.out_w()};
+}
+Extents weight_extents(const ConvRequest& request) {
   const ConvShape& s = request.shape;
+  const auto [first, second] = request.widens() ? std::pair(s.ci, s.co) : std::pair(s.co, s.ci);
+  return {first, second / s.groups, s.kernel, s.kernel};
+}
+
+const CudnnDescriptor& keep(ConvGraph& graph, CudnnDescriptor descriptor) {
+  return graph.parts.emplace_back(std::move(descriptor));
+}
+
+void add_weight_gradient(ConvGraph& graph, const ConvRequest& request) {
   const cudnnDataType_t type = data_type(request.precision);
-  const Extents out = {s.n, s.co, request.out_h(), request.out_w()};
-  const Extents weights = {request.transposed ? s.ci : s.co,
-                           (request.transposed ? s.co : s.ci) / s.groups, s.kernel, s.kernel};
-  const auto keep = [&](CudnnDescriptor descriptor) -> const CudnnDescriptor& {
-    return graph.parts.emplace_back(std::move(descriptor));
-  };
-  graph.parts.reserve(9);  // references to them stay
-  const auto& x = keep(tensor(kTensorX, type, {s.n, s.ci, s.h, s.w}, true));
-  const auto& w = keep(tensor(kTensorW, type, weights, true));
-  const auto& b = keep(tensor(kTensorB, CUDNN_DATA_FLOAT, {1, s.co, 1, 1}, true));
-  const auto& y = keep(tensor(kTensorY, type, out, true));
-  const auto& sums = keep(tensor(kTensorSums, CUDNN_DATA_FLOAT, out, false));
-  const auto& conv = keep(convolution(s));
-  graph.operations.push_back(request.transposed ? transposed_operation(conv, {x, w, sums})
-                                                : forward_operation(conv, {x, w, sums}));
-  const auto& add = keep(addition());
+  const auto& x = keep(graph, tensor(kTensorX, type, input_extents(request.shape), true));
+  const auto& dz = keep(graph, tensor(kTensorW, type, output_extents(request), true));
+  const auto& dw = keep(graph, tensor(kTensorY, CUDNN_DATA_FLOAT, weight_extents(request), true));
+  const auto& conv = keep(graph, convolution(request.shape));
+  graph.operations.push_back(weight_gradient_operation(conv, {x, dw, dz}));
+}
+
+// From x to `y`, which may be virtual.
+void add_convolution(ConvGraph& graph, const ConvRequest& request, const CudnnDescriptor& y) {
+  const cudnnDataType_t type = data_type(request.precision);
+  const auto& x = keep(graph, tensor(kTensorX, type, input_extents(request.shape), true));
+  const auto& w = keep(graph, tensor(kTensorW, type, weight_extents(request), true));
+  const auto& conv = keep(graph, convolution(request.shape));
+  graph.operations.push_back(request.transposed ? transposed_operation(conv, {x, w, y})
+                                                : forward_operation(conv, {x, w, y}));
+}
+
+// From `sums` to `y`.
+void add_bias_and_activation(ConvGraph& graph, const ConvRequest& request,
+                             const CudnnDescriptor& sums, const CudnnDescriptor& y) {
+  const auto& b =
+      keep(graph, tensor(kTensorB, CUDNN_DATA_FLOAT, {1, request.shape.co, 1, 1}, true));
+  const auto& add = keep(graph, addition());
   if (!has_activation(request)) {
     graph.operations.push_back(pointwise_operation(add, sums, &b, y));
     return;
   }
-  const auto& biased = keep(tensor(kTensorBiased, CUDNN_DATA_FLOAT, out, false));
-  const auto& relu = keep(rectifier(s.activation));
+  const auto& biased =
+      keep(graph, tensor(kTensorBiased, CUDNN_DATA_FLOAT, output_extents(request), false));
+  const auto& relu = keep(graph, rectifier(request.shape.activation));
   graph.operations.push_back(pointwise_operation(add, sums, &b, biased));
   graph.operations.push_back(pointwise_operation(relu, biased, nullptr, y));
+}
+
+void fill(ConvGraph& graph, const ConvRequest& request) {
+  if (request.result == ConvResult::kWeightGradient) return add_weight_gradient(graph, request);
+  const Extents out = output_extents(request);
+  const auto& y = keep(graph, tensor(kTensorY, data_type(request.precision), out, true));
+  if (!request.has_bias()) return add_convolution(graph, request, y);
+  const auto& sums = keep(graph, tensor(kTensorSums, CUDNN_DATA_FLOAT, out, false));
+  add_convolution(graph, request, sums);
+  add_bias_and_activation(graph, request, sums, y);
 }
 
 }  // namespace

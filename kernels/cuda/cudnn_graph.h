@@ -1,6 +1,8 @@
-// A convolution, its bias and its activation as cuDNN's graph API describes them.
+// A convolution with its bias and its activation, or a gradient of one, as cuDNN's graph API
+// describes them.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -16,12 +18,13 @@ struct CudnnTarget {
   const CudnnDescriptor* device;
 };
 
-// How a run names its tensors.
+// How a run names its tensors: as ConvOperands.
 enum ConvTensor : std::int64_t { kTensorX = 1, kTensorW, kTensorB, kTensorY };
 
-// conv -> + b -> activation. What lies between them never reaches memory and is f32, as all sums.
+// conv -> + b -> activation; of a gradient, the one operation that it is. What lies between them
+// never reaches memory and is f32, as all sums.
 struct ConvGraph {
-  std::vector<CudnnDescriptor> parts;  // tensors and the like, which the operations refer to
+  std::deque<CudnnDescriptor> parts;  // tensors and the like, which the operations refer to
   std::vector<CudnnDescriptor> operations;
   CudnnDescriptor graph{CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR};
 };

@@ -56,26 +56,27 @@ std::string Libraries::versions() {
 std::ostream& operator<<(std::ostream& out, const ConvRequest& request) {
   static constexpr std::array kPrecisions = {"f32", "tf32", "bf16", "f16"};
   const ConvShape& s = request.shape;
-  return out << "the " << (request.transposed ? "transposed " : "") << "convolution of " << s.n
-             << " x " << s.h << " x " << s.w << " x " << s.ci << " to " << s.co
-             << " channels, kernel " << s.kernel << ", stride " << s.stride << ", padding "
-             << s.padding << ", groups " << s.groups << ", "
-             << kPrecisions.at(static_cast<std::size_t>(request.precision));
+  const bool by_weights = request.result == ConvResult::kWeightGradient;
+  return out << "the " << (by_weights ? "gradient by weights of the " : "")
+             << (request.widens() ? "transposed " : "") << "convolution of " << s.n << " x " << s.h
+             << " x " << s.w << " x " << s.ci << " to " << s.co << " channels, kernel " << s.kernel
+             << ", stride " << s.stride << ", padding " << s.padding << ", groups " << s.groups
+             << ", " << kPrecisions.at(static_cast<std::size_t>(request.precision));
 }
 
 void check_operands(const ConvRequest& request, const ConvOperands& operands) {
-  for (const void* p : std::array<const void*, 4>{operands.x, operands.w, operands.b, operands.y}) {
-    if (p == nullptr || reinterpret_cast<std::uintptr_t>(p) % kOperandAlignment != 0) {
-      fail_runtime(request, ": a library takes x, w, b and y aligned to ", kOperandAlignment,
-                   " bytes, found ", p, ": take a hand-written kernel");
-    }
-  }
+  const auto expect = [&](const void* p) {
+    if (p != nullptr && reinterpret_cast<std::uintptr_t>(p) % kOperandAlignment == 0) return;
+    fail_runtime(request, ": a library takes x, w, b and y aligned to ", kOperandAlignment,
+                 " bytes, found ", p, ": take a hand-written kernel");
+  };
+  for (const void* p : std::array<const void*, 3>{operands.x, operands.w, operands.y}) expect(p);
+  if (request.has_bias()) expect(operands.b);
 }
 
-std::vector<std::unique_ptr<LibraryConv>> library_convs(Libraries& libraries,
-                                                        const ConvShape& shape, Precision precision,
-                                                        bool transposed, int most) {
-  const ConvRequest request{shape, precision, transposed};
+std::vector<std::unique_ptr<LibraryConv>> library_convs(Libraries& libraries, const ConvTask& task,
+                                                        int most) {
+  const ConvRequest request{task};
   // cuBLASLt knows few of the layers, and those well; it leaves room for cuDNN.
   LibraryConvs found = cublaslt_convs(libraries.cublaslt(), request, (most + 1) / 2);
   const int left = most - static_cast<int>(found.size());

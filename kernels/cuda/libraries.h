@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/conv.h"
+#include "kernels/cuda/conv_task.h"
 
 struct cudnnContext;
 struct cublasLtContext;
@@ -41,8 +41,8 @@ class Libraries {
   std::unique_ptr<cublasLtContext, Destroy> cublaslt_;
 };
 
-// A convolution or a transposed one, with bias and activation, by one engine of one library. It
-// must not outlive its Libraries, and must outlive the graphs that captured its runs.
+// A task by one engine of one library. It must not outlive its Libraries, and must outlive the
+// graphs that captured its runs.
 class LibraryConv {
  public:
   LibraryConv() = default;
@@ -54,20 +54,20 @@ class LibraryConv {
   // "cublaslt algo 21 tile 18 ...".
   virtual std::string name() const = 0;
   virtual std::size_t workspace_bytes() const = 0;
-  // y = activation(conv(x, w) + b), the same bytes every time. Weights as the network has them,
-  // [co, kernel, kernel, ci / groups], transposed [ci, kernel, kernel, co / groups]; b is not null;
-  // all operands are aligned to 16 bytes, the workspace to 256. Launches on `stream` and waits for
-  // nothing, so a graph may capture it; the first run may load a kernel and belongs before that.
+  // Operands as ConvTask has them, the same bytes every time: y = activation(conv(x, w) + b), or a
+  // gradient. Weights as the network has them, [co, kernel, kernel, ci / groups], transposed [ci,
+  // kernel, kernel, co / groups]; b is not null but for gradients, which have none; all operands
+  // are aligned to 16 bytes, the workspace to 256. Launches on `stream` and waits for nothing, so a
+  // graph may capture it; the first run may load a kernel and belongs before that.
   virtual void run(const ConvOperands& operands, void* workspace, Stream stream) = 0;
 };
 
 // Every candidate worth timing, at most `most`, each library's own favourite first. Empty where
 // the libraries have none:
 // - activations but none, ReLU and LeakyReLU, and where no engine takes bias and activation along;
-// - engines that are not deterministic, that transform (Winograd, FFT) or that narrow their inputs
-//   are left out; for Precision::kF32 those on tensor cores too.
-std::vector<std::unique_ptr<LibraryConv>> library_convs(Libraries& libraries,
-                                                        const ConvShape& shape, Precision precision,
-                                                        bool transposed, int most = 8);
+// - engines that may add up in another order from run to run, that transform (Winograd, FFT) or
+//   that narrow their inputs are left out; for Precision::kF32 those on tensor cores too.
+std::vector<std::unique_ptr<LibraryConv>> library_convs(Libraries& libraries, const ConvTask& task,
+                                                        int most = 8);
 
 }  // namespace ptynet::cuda

@@ -11,20 +11,20 @@ namespace ptynet::cuda {
 
 using LibraryConvs = std::vector<std::unique_ptr<LibraryConv>>;
 
-// A convolution, of `transposed` weights or not.
-struct ConvRequest {
-  ConvShape shape;
-  Precision precision;
-  bool transposed;
-
-  // Of y.
-  int out_h() const { return extent(shape.h); }
-  int out_w() const { return extent(shape.w); }
+// A task as a library is asked for it.
+struct ConvRequest : ConvTask {
+  // Gradients have neither a bias nor an activation.
+  bool has_bias() const { return result == ConvResult::kOutput; }
+  // Whether the shape is a transposed convolution's.
+  bool widens() const { return transposed && result != ConvResult::kWeightGradient; }
+  // Of what the shape makes of x.
+  int out_h() const { return extent(shape.h, shape.extra_rows); }
+  int out_w() const { return extent(shape.w, shape.extra_columns); }
 
  private:
-  int extent(int in) const {
-    return transposed ? (in - 1) * shape.stride - 2 * shape.padding + shape.kernel
-                      : (in + 2 * shape.padding - shape.kernel) / shape.stride + 1;
+  int extent(int in, int extra) const {
+    return widens() ? (in - 1) * shape.stride - 2 * shape.padding + shape.kernel + extra
+                    : (in + 2 * shape.padding - shape.kernel) / shape.stride + 1;
   }
 };
 
@@ -33,7 +33,8 @@ std::ostream& operator<<(std::ostream& out, const ConvRequest& request);
 
 inline constexpr std::size_t kOperandAlignment = 16;  // bytes
 
-// Throws Error (runtime) unless all operands are there and aligned to kOperandAlignment.
+// Throws Error (runtime) unless all operands that it has are there and aligned to
+// kOperandAlignment.
 void check_operands(const ConvRequest& request, const ConvOperands& operands);
 
 }  // namespace ptynet::cuda

@@ -72,8 +72,9 @@ void run(const ConvTask& task, const ConvOperands& operands) {
 // The convolution `task` of a layer, or of its gradient.
 LayerCounts count_convolution(const Layer& layer, const ConvTask& task) {
   const bool thin = is_thin(task);
-  const DeviceMemory x = memory(task.gradient ? layer.outputs(1) : layer.inputs(1));
-  const DeviceMemory y = memory(task.gradient ? layer.inputs(1) : layer.outputs(1));
+  const bool gradient = task.result == ConvResult::kInputGradient;
+  const DeviceMemory x = memory(gradient ? layer.outputs(1) : layer.inputs(1));
+  const DeviceMemory y = memory(gradient ? layer.inputs(1) : layer.outputs(1));
   const DeviceMemory w = memory(
       task.transposed && !thin ? static_cast<double>(packed_weights(task.shape)) : layer.weights());
   const twin::Counting counting;
@@ -81,7 +82,7 @@ LayerCounts count_convolution(const Layer& layer, const ConvTask& task) {
   LayerCounts out =
       counts_of(counting.counts(), static_cast<double>(x.bytes() + w.bytes() + y.bytes()),
                 thin ? 0 : layer.flop(1) / 2);
-  out.layer = name_of(layer, task.gradient ? "/dx" : "");
+  out.layer = name_of(layer, gradient ? "/dx" : "");
   const ConvTile tile = tile_of(task);
   out.tile = thin ? "thin" : text(tile.pixels_per_warp, "x", tile.channels);
   return out;
@@ -118,13 +119,13 @@ ConvShape convolution_of(const Layer& layer) {
 }
 
 LayerCounts count_layer(const Layer& layer) {
-  return count_convolution(layer, {layer.shape(1), kPrecision, layer.transposed, false});
+  return count_convolution(layer, {layer.shape(1), kPrecision, layer.transposed});
 }
 
 LayerCounts count_input_gradient(const Layer& layer) {
   const ConvShape conv = convolution_of(layer);
   return count_convolution(layer, {layer.transposed ? conv : input_gradient_of(conv), kPrecision,
-                                   !layer.transposed, true});
+                                   !layer.transposed, ConvResult::kInputGradient});
 }
 
 LayerCounts count_weight_gradient(const Layer& layer) {

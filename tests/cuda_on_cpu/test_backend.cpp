@@ -210,7 +210,7 @@ TEST_CASE("a recorded gradient has its steps, and gives the same bytes run after
   const auto replay = cuda->record([&] { work.run(*cuda); });
   REQUIRE(replay->steps().size() == 3);
   CHECK(replay->steps()[0] == "gradient by activation and bias [2, 4, 4, 16]");
-  CHECK(replay->steps()[1] == "gradient by w, conv2d [16, 3, 3, 8]");
+  CHECK(replay->steps()[1] == "gradient by w, conv2d by shares of pixels [16, 3, 3, 8]");
   CHECK_THAT(replay->steps()[2], Catch::StartsWith("gradient by x, conv2d by tile of") &&
                                      Catch::EndsWith(" [2, 10, 9, 16]"));
   work.d.x.data<float>()[0] += 1;
@@ -224,18 +224,78 @@ TEST_CASE("a recorded gradient has its steps, and gives the same bytes run after
   CHECK(difference(work.d.x, first[0]) == 0);
 }
 
-TEST_CASE("gradients choose among tiles, apart from the convolutions that they are") {
+namespace {
+
+constexpr const char* kByWeights =
+    "gradient by w, conv2d [2, 10, 9, 16] -> 16, 3x3, stride 2, padding 0, groups 2, no "
+    "activation, fp32";
+constexpr const char* kByInput =
+    "gradient by x, conv2d [2, 4, 4, 16] -> 16, 3x3, stride 2, padding 0, extra 1 x 0, groups 2, "
+    "no activation, fp32";
+
+}  // namespace
+
+TEST_CASE("gradients are timed and chosen, apart from the convolutions that they are") {
   const auto cuda = cuda::make_backend(on_cuda());
   Backwards work;
+  work.run(*cuda);
+  const std::vector<Array> first = work.copies();
+  CHECK(cuda->choices()->empty());
+  for (const char* unknown : {"", "cudnn engine 99"}) {
+    if (*unknown != 0) {
+      for (const char* task : {kByWeights, kByInput}) (*cuda->choices())[task] = {unknown, {}};
+    }
+    const auto replay = cuda->record([&] { work.run(*cuda); });
+    replay->run();
+    expect_same_bytes(work.copies(), first);
+    REQUIRE(cuda->choices()->size() == 2);
+    const ConvChoice& by_weights = cuda->choices()->at(kByWeights);
+    CHECK(by_weights.chosen == "shares of pixels");
+    CHECK(by_weights.seconds.size() == 1);
+    CHECK(by_weights.used);
+    const ConvChoice& by_input = cuda->choices()->at(kByInput);
+    CHECK(by_input.seconds.size() > 1);
+    CHECK(by_input.seconds.contains(by_input.chosen));
+    CHECK(by_input.used);
+  }
+}
+
+TEST_CASE("gradients of a transposed layer are named after it, with the shape of a convolution") {
+  const auto cuda = cuda::make_backend(on_cuda());
+  const Array x = random_array("x", {1, 4, 5, 8});
+  const Array w = random_array("w", {8, 4, 4, 4});
+  const OutputGradient out{random_activated("y", {1, 8, 10, 4}, kLeaky),
+                           random_array("dy", {1, 8, 10, 4})};
+  OperandGradients d{Array::host(x.shape(), DType::kF32), Array::host(w.shape(), DType::kF32), {}};
+  cuda->record([&] { cuda->conv_transpose2d_gradient(x, w, out, {2, 1, 1, kLeaky, false}, d); });
+  REQUIRE(cuda->choices()->size() == 2);
+  for (const char* by : {"w", "x"}) {
+    CHECK(cuda->choices()->contains(text("gradient by ", by,
+                                         ", conv_transpose2d [1, 8, 10, 4] -> 8, 4x4, stride 2, "
+                                         "padding 1, groups 1, no activation, fp32")));
+  }
+}
+
+TEST_CASE("a library's gradients are candidates beside our own") {
+  const Setting library("PTYNET_TWIN_LIBRARY", "1");
+  const auto cuda = cuda::make_backend(on_cuda());
+  Backwards work;
+  work.run(*cuda);
+  const std::vector<Array> first = work.copies();
   cuda->record([&] { work.run(*cuda); });
-  REQUIRE(cuda->choices()->size() == 1);
-  const auto& [task, choice] = *cuda->choices()->begin();
-  CHECK(
-      task ==
-      "gradient by x, conv2d [2, 4, 4, 16] -> 16, 3x3, stride 2, padding 0, extra 1 x 0, groups 2, "
-      "no activation, fp32");
-  CHECK(choice.seconds.size() > 1);
-  CHECK(choice.used);
+  for (const char* task : {kByWeights, kByInput}) {
+    ConvChoice& choice = cuda->choices()->at(task);
+    CHECK(choice.seconds.contains("twin engine 1"));
+    choice = {"twin engine 1", {}};
+  }
+  const auto replay = cuda->record([&] { work.run(*cuda); });
+  CHECK(replay->steps()[1] == "gradient by w, conv2d by twin engine 1 [16, 3, 3, 8]");
+  CHECK(replay->steps()[2] == "gradient by x, conv2d by twin engine 1 [2, 10, 9, 16]");
+  for (int run = 0; run < 2; ++run) {
+    for (Array* d : {&work.d.x, &work.d.w}) std::fill_n(d->data<float>(), d->elements(), 0.0F);
+    replay->run();
+    expect_same_bytes(work.copies(), first);
+  }
 }
 
 TEST_CASE("gradients of a context with TF32 round their factors, and nothing else") {

@@ -45,13 +45,57 @@ std::optional<CudnnDescriptor> described_device() {
   if (!device) PTYNET_SKIP("this cuDNN takes no device that is described")
 
 ConvRequest request(ActivationKind activation, Precision precision) {
-  return {{16, 32, 32, 64, 64, 3, 1, 1, 1, {activation, 0, 0}}, precision, false};
+  return {{{16, 32, 32, 64, 64, 3, 1, 1, 1, {activation, 0, 0}}, precision}};
+}
+
+// Of a dense layer; with stride 2 it leaves its input's last row and column unread.
+ConvRequest gradient(ConvResult result, int kernel, int stride, Precision precision) {
+  ConvRequest out{{{16, 32, 32, 64, 48, kernel, stride, kernel / 2, 1, {}}, precision}};
+  out.result = result;
+  if (result == ConvResult::kWeightGradient) return out;
+  ConvShape& s = out.shape;
+  s.extra_rows = s.extra_columns = stride - 1;
+  s.h = out.out_h();
+  s.w = out.out_w();
+  std::swap(s.ci, s.co);
+  out.transposed = true;
+  return out;
 }
 
 Names names(const CudnnDescriptor& device, const ConvRequest& request, int most) {
   Names out;
   for (const auto& conv : cudnn_convs({nullptr, &device}, request, most)) {
     out.push_back(conv->name());
+  }
+  return out;
+}
+
+std::string engine_of(const std::string& name) { return name.substr(0, name.find(" knobs ")); }
+
+// Those of cuDNN's proposals that it marks so.
+Names engines_with(cudnnBackendNumericalNote_t note, const CudnnDescriptor& device,
+                   const ConvRequest& request) {
+  Names out;
+  const auto graph = conv_graph({nullptr, &device}, request);
+  for (const auto mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK}) {
+    CudnnDescriptor proposals(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
+    proposals.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph->graph);
+    proposals.set(CUDNN_ATTR_ENGINEHEUR_MODE, mode);
+#if CUDNN_VERSION >= 90800
+    proposals.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, device);
+#endif
+    proposals.finalize();
+    for (const CudnnDescriptor& config :
+         proposals.descriptors(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
+                               proposals.count(CUDNN_ATTR_ENGINEHEUR_RESULTS))) {
+      const auto engine = std::move(
+          config.descriptors(CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_BACKEND_ENGINE_DESCRIPTOR, 1)[0]);
+      const auto notes =
+          engine.values<cudnnBackendNumericalNote_t>(CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, 32);
+      if (std::ranges::find(notes, note) == notes.end()) continue;
+      out.push_back(
+          text("cudnn engine ", engine.value<std::int64_t>(CUDNN_ATTR_ENGINE_GLOBAL_INDEX)));
+    }
   }
   return out;
 }
@@ -93,6 +137,47 @@ TEST_CASE("cuDNN's candidates for f32 are none of those on tensor cores") {
   }
 }
 
+TEST_CASE("cuDNN has engines for gradients of dense layers, none that sums in a changing order") {
+  NEED_DESCRIBED_DEVICE();
+  for (const auto result : {ConvResult::kInputGradient, ConvResult::kWeightGradient}) {
+    for (const auto& [kernel, stride] : {std::pair(3, 1), {3, 2}, {5, 1}, {5, 2}}) {
+      for (const auto precision : {Precision::kF32, Precision::kTf32}) {
+        const ConvRequest wanted = gradient(result, kernel, stride, precision);
+        CAPTURE(wanted);
+        const Names found = names(*device, wanted, 20);
+        const Names changing = engines_with(CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC, *device, wanted);
+        const Names tensor = engines_with(CUDNN_NUMERICAL_NOTE_TENSOR_CORE, *device, wanted);
+        CHECK(found.size() >= 2);
+        CHECK_FALSE(changing.empty());  // cuDNN proposes some
+        for (const std::string& name : found) {
+          CHECK(std::ranges::count(found, name) == 1);
+          CHECK_FALSE(contains(changing, engine_of(name)));
+        }
+        const auto on_tensor_cores = std::ranges::count_if(
+            found, [&](const auto& name) { return contains(tensor, engine_of(name)); });
+        CHECK((on_tensor_cores > 0) == (precision == Precision::kTf32));
+      }
+    }
+  }
+  // Of 16-bit arrays cuDNN 9.19 has these alone: none by w that writes f32.
+  CHECK_FALSE(
+      names(*device, gradient(ConvResult::kInputGradient, 3, 2, Precision::kF16), 8).empty());
+}
+
+TEST_CASE(
+    "a gradient by the input has the input's extents, and of a transposed layer is a convolution") {
+  NEED_DESCRIBED_DEVICE();
+  ConvRequest wanted = gradient(ConvResult::kInputGradient, 3, 2, Precision::kTf32);
+  CHECK(wanted.out_h() == 32);
+  CHECK(wanted.out_w() == 32);
+  CHECK_FALSE(names(*device, wanted, 1).empty());
+  wanted.shape.extra_rows = wanted.shape.stride;  // no such row makes a y of these extents
+  CHECK_THROWS_AS(names(*device, wanted, 1), Error);
+  wanted = {{wanted.shape, Precision::kTf32, false, ConvResult::kInputGradient}};
+  CHECK(wanted.out_h() == 8);
+  CHECK_FALSE(names(*device, wanted, 1).empty());
+}
+
 TEST_CASE("cuDNN has no candidate where it has no such activation") {
   NEED_DESCRIBED_DEVICE();
   for (const auto activation :
@@ -113,6 +198,14 @@ TEST_CASE("A library refuses operands that are missing or not aligned, and says 
       Contains("the convolution of 16 x 32 x 32 x 64 to 64 channels, kernel 3, stride 1"));
   CHECK_THROWS_WITH(convs[0]->run({there + 1, there, there, there}, nullptr, nullptr),
                     Contains("aligned to 16 bytes"));
+  // A gradient has no bias: what is missing is the handle.
+  const auto gradients = cudnn_convs(
+      {nullptr, &*device}, gradient(ConvResult::kWeightGradient, 3, 1, Precision::kF32), 1);
+  REQUIRE(gradients.size() == 1);
+  CHECK_THROWS_WITH(gradients[0]->run({there, there, nullptr, there}, nullptr, nullptr),
+                    Contains("cudnnSetStream"));
+  CHECK_THROWS_WITH(gradients[0]->run({there, there, nullptr, nullptr}, nullptr, nullptr),
+                    Contains("the gradient by weights of the convolution of 16 x 32 x 32 x 64"));
 }
 
 TEST_CASE("cuDNN's refusal of a wrong attribute names the call and its words in one line") {
@@ -135,6 +228,11 @@ TEST_CASE("cuBLASLt takes our description of a convolution of single pixels, and
       CHECK_THROWS_WITH(cublaslt_convs(nullptr, wanted, 8),
                         Contains("cuBLASLt, cublasLtMatmulAlgoGetHeuristic: ") &&
                             Contains("CUBLAS_STATUS_NOT_INITIALIZED") && Contains("kernel 1,"));
+      for (const auto result : {ConvResult::kInputGradient, ConvResult::kWeightGradient}) {
+        ConvRequest gradient = wanted;
+        gradient.result = result;
+        CHECK(cublaslt_convs(nullptr, gradient, 8).empty());
+      }
       wanted.shape.activation.kind = ActivationKind::kLeakyRelu;
       CHECK(cublaslt_convs(nullptr, wanted, 8).empty());
     }
