@@ -184,7 +184,7 @@ TrainerState after_one_step(const std::string& network, Precision precision) {
 TEST_CASE("16-bit gradients are those of fp32 but for roundings") {
   NEED_CUDA();
   // With convolutions alone, and with batch norm and upsampling.
-  for (const char* network : {"ptynet-s", "ptychonet"}) {
+  for (const auto& [network, factor] : {std::pair{"ptynet-s", 1.5}, std::pair{"ptychonet", 5.0}}) {
     const TrainerState exact = after_one_step(network, Precision::kF32);
     for (const auto& [precision, unit] :
          {std::pair{Precision::kBf16, 0x1p-9}, std::pair{Precision::kF16, 0x1p-12}}) {
@@ -193,8 +193,7 @@ TEST_CASE("16-bit gradients are those of fp32 but for roundings") {
       if (precision == Precision::kBf16) CHECK(found.scaling.left_out == 0);
       const double error = norm_error(found.first_moment, exact.first_moment);
       INFO(network << " " << name_of(precision) << ": " << error);
-      WARN(network << " " << name_of(precision) << ": " << error << " " << error / std::sqrt(unit));
-      CHECK(error < 4 * std::sqrt(unit));
+      CHECK(error < factor * std::sqrt(unit));
     }
   }
 }
