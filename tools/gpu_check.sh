@@ -1,11 +1,12 @@
 #!/bin/bash
 # What a machine with an NVIDIA GPU shows, in parts of less than eight minutes each:
 #
-#   gpu_check.sh correctness|sanitize|speed|baseline|soak|rehearse [folder]
+#   gpu_check.sh correctness|sanitize|speed|learn|baseline|soak|rehearse [folder]
 #
 #   correctness  the kernels' cases on the device; the demo there beside the CPU
 #   sanitize     the cases under compute-sanitizer
-#   speed        times of the kernels, of the networks and of steps of fine-tuning
+#   speed        times of the kernels and of the networks
+#   learn        times of steps of fine-tuning in each precision
 #   baseline     PyTorch's times (needs torch, and PTYNET_REFERENCE with torch_reference.py)
 #   soak         sessions of random shapes made and destroyed, the same job again and again: same bytes, no
 #                more memory
@@ -179,17 +180,23 @@ speed() {
     times_of "$network" fp16 1024 device --layers
     times_of "$network" fp16 1024 canvas
   done
-  for network in ptynet-s ptynet-b; do
-    for precision in tf32 fp32; do
-      step "fine-tuning $network, $precision, batch 16" 60 "$ptynet" bench --finetune --architecture "$network" \
-        --precision "$precision" --batch 16 --device cuda --seconds 2 --no-peak --layers
-    done
-  done
   for precision in bf16 tf32 fp32; do
     times_of ptynet-s "$precision" 1 patches
     times_of ptynet-s "$precision" 256 device
   done
   for batch in 16 64 256; do times_of ptynet-s fp16 "$batch" device; done
+}
+
+# The first run of each network and precision also times the ways to compute each convolution.
+learn() {
+  local network precision
+  has_backend || return
+  for precision in tf32 bf16 fp32 fp16; do
+    for network in ptynet-s ptynet-b; do
+      step "fine-tuning $network, $precision, batch 16" 150 "$ptynet" bench --finetune --architecture "$network" \
+        --precision "$precision" --batch 16 --device cuda --seconds 2 --no-peak --layers
+    done
+  done
 }
 
 times_of() { # NETWORK PRECISION BATCH PATH [OPTION...]
@@ -274,9 +281,9 @@ main() {
 }
 
 case "$part" in
-  correctness | sanitize | speed | baseline | soak | rehearse) ;;
+  correctness | sanitize | speed | learn | baseline | soak | rehearse) ;;
   *)
-    sed -n '2,16s/^# \{0,1\}//p' "$0"
+    sed -n '2,17s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

@@ -42,7 +42,7 @@ class GpuCheck(unittest.TestCase):
 
     def test_without_a_gpu_every_part_says_so_and_leaves_its_report(self):
         self.write("path/nvidia-smi", "exit 9")
-        for part in ["correctness", "sanitize", "speed", "baseline", "soak"]:
+        for part in ["correctness", "sanitize", "speed", "learn", "baseline", "soak"]:
             status, out, report = self.run_part(part)
             self.assertEqual(status, 1)
             self.assertIn("*** no usable GPU", out)
