@@ -88,10 +88,12 @@ bench: release  ## time the built-in networks on this machine
 	@for name in ptynet-s ptynet-b ptychonn; do for batch in 1 16; do \
 	  $(PROGRAM) bench --architecture $$name --batch $$batch || exit 1; done; done
 
+# CPack's xz looks back 8 MB, and not as far as the next program with the same kernels.
 package: deps  ## one archive that runs where it is unpacked; PRESET=cuda adds CUDA
 	$(if $(filter cuda,$(PRESET)),$(WITH_NVCC)) cmake --preset $(PRESET) $(CMAKE_ARGUMENTS)
 	cmake --build --preset $(PRESET) --target package-files --parallel $(JOBS)
-	@cd build && cpack --config $(PRESET)/CPackConfig.cmake && ls -l ptynet-*.tar.xz
+	@cd build && cpack --config $(PRESET)/CPackConfig.cmake && for archive in ptynet-*.tar.xz; do \
+	  xz -dc $$archive | xz -9 >$$archive.new && mv $$archive.new $$archive && ls -l $$archive || exit 1; done
 
 install: release  ## install under PREFIX (default /usr/local)
 	cmake --install build/release --prefix "$(PREFIX)"
