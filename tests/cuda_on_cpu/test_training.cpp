@@ -115,6 +115,14 @@ TEST_CASE("twelve steps of fine-tuning have the CPU's losses", "[slow]") {
   }
 }
 
+void check_same_bytes(const TrainerState& a, const TrainerState& b) {
+  for (const auto& [name, tensor] : a.weights) {
+    INFO(name);
+    CHECK(std::memcmp(tensor.data(), b.weights.at(name).data(), tensor.bytes()) == 0);
+  }
+  CHECK(std::memcmp(a.probe.data(), b.probe.data(), a.probe.bytes()) == 0);
+}
+
 TEST_CASE("the same training gives the same bytes, in fp32 and in tf32") {
   NEED_CUDA();
   for (const Precision precision : {Precision::kF32, Precision::kTf32}) {
@@ -123,15 +131,28 @@ TEST_CASE("the same training gives the same bytes, in fp32 and in tf32") {
     Trainer second = trainer_on(on_cuda(), v);
     const double loss = train(first, v, 1).back().loss;
     CHECK(train(second, v, 1).back().loss == loss);
-    const TrainerState a = first.state();
-    const TrainerState b = second.state();
-    for (const auto& [name, tensor] : a.weights) {
-      INFO(name);
-      CHECK(std::memcmp(tensor.data(), b.weights.at(name).data(), tensor.bytes()) == 0);
-    }
-    CHECK(std::memcmp(a.probe.data(), b.probe.data(), a.probe.bytes()) == 0);
-    CHECK(a.steps == 3);
+    check_same_bytes(first.state(), second.state());
+    CHECK(first.state().steps == 3);
   }
+}
+
+TEST_CASE("fp16 training goes on from a state with the same bytes") {
+  NEED_CUDA();
+  const Variant v{.precision = Precision::kF16, .batch = kFrames};
+  Trainer whole = trainer_on(on_cuda(), v);
+  train(whole, v, 3);
+  Trainer first = trainer_on(on_cuda(), v);
+  train(first, v, 2);
+  Trainer second = trainer_on(on_cuda(), v);
+  second.restore(first.state());
+  train(second, v, 1);
+  check_same_bytes(whole.state(), second.state());
+  const LossScale expected = whole.state().scaling;
+  const LossScale found = second.state().scaling;
+  CHECK(expected.left_out > 0);  // or the scale says nothing
+  CHECK(found.scale == expected.scale);
+  CHECK(found.since == expected.since);
+  CHECK(found.left_out == expected.left_out);
 }
 
 TEST_CASE("networks with batch norm, pooling and upsampling train as on the CPU", "[slow]") {
