@@ -156,6 +156,20 @@ TEST_CASE("finetune: weights that explode in any step are reported with it", "[f
   CHECK_FALSE(fs::exists(o.output));
 }
 
+// The amplitude loss of a predicted NaN is that of 0.
+TEST_CASE("finetune: gradients that are not finite end the run, whatever the loss", "[finetune]") {
+  Fixture fixture;
+  FinetuneOptions& o = fixture.options;
+  o.loss = IntensityLoss::kAmplitude;
+  checkpoint_with(fixture, 7, [](io::Checkpoint& checkpoint) {
+    Array& bias = checkpoint.tensors.at("weights").at("last.bias");
+    for (std::int64_t i = 0; i < bias.elements(); ++i) bias.data<float>()[i] = 3e38F;
+  });
+  CHECK_THROWS_WITH(finetune(o), Contains("epoch 3, batch 2: gradients are not finite") &&
+                                     Contains("last good checkpoint is"));
+  CHECK_FALSE(fs::exists(o.output));
+}
+
 TEST_CASE("finetune: a loss far over the first epoch's ends the run", "[finetune]") {
   Fixture fixture;
   checkpoint_with(fixture, 4, first_loss(1e-6));
