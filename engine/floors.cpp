@@ -1,7 +1,7 @@
 #include "engine/floors.h"
 
+#include <algorithm>
 #include <cmath>
-#include <ranges>
 
 #include "layers/state_dict.h"
 
@@ -58,7 +58,8 @@ class Kernels {
     add_diffraction(out, pixels);
     // Gradients and values of both heads.
     add(out, {"output_heads_gradient", pixels, image, 2 * heads + element_ * numbers(image)});
-    for (const LayerTrace& layer : std::views::reverse(trace_)) add_gradients(out, layer);
+    std::for_each(trace_.rbegin(), trace_.rend(),
+                  [&](const LayerTrace& layer) { add_gradients(out, layer); });
     // The second reads parameters, gradients and two moments, and writes all but the gradients.
     const Shape parameters{1, 1, 1, parameter_count(architecture_)};
     add(out, {"adam: finite gradients", parameters, parameters, kReal * numbers(parameters)});
