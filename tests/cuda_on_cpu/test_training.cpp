@@ -140,9 +140,9 @@ TEST_CASE("fp16 training goes on from a state with the same bytes") {
   NEED_CUDA();
   const Variant v{.precision = Precision::kF16, .batch = kFrames};
   Trainer whole = trainer_on(on_cuda(), v);
-  train(whole, v, 3);
+  train(whole, v, 2);
   Trainer first = trainer_on(on_cuda(), v);
-  train(first, v, 2);
+  train(first, v, 1);
   Trainer second = trainer_on(on_cuda(), v);
   second.restore(first.state());
   train(second, v, 1);
@@ -202,7 +202,7 @@ TrainerState after_one_step(const std::string& network, Precision precision) {
 
 // Where roundings of u put a share of a few u of the activations on the other side of their kinks,
 // that share of the gradient's terms changes, and its norm by the root of it.
-TEST_CASE("16-bit gradients are those of fp32 but for roundings") {
+TEST_CASE("16-bit gradients are those of fp32 but for roundings", "[slow]") {
   NEED_CUDA();
   // With convolutions alone, and with batch norm and upsampling.
   for (const auto& [network, factor] : {std::pair{"ptynet-s", 1.5}, std::pair{"ptychonet", 5.0}}) {
