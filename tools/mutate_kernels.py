@@ -68,7 +68,7 @@ CASES = {
     "thin_output_block.h": ["thin"],
     "fused_first.cu": ["fused_first"],
     "fused_thin.cu": ["fused_thin"],
-    "values.cu": ["convert", "scale fp32", "random_uniform"],
+    "values.cu": ["convert", "scale fp32", "multiply", "random_uniform"],
 }
 # The CPU seconds after which a program hangs, some 3 times what all cases take, and how it is configured.
 KINDS = {"plain": (200, []), "address": (1200, ["-DPTYNET_SANITIZERS=address"])}
@@ -233,7 +233,7 @@ def write_sources(folder, mutants):
 class Program:
     """The cases with all mutants in them, of one kind."""
 
-    def __init__(self, folder, kind, jobs):
+    def __init__(self, folder, kind, jobs, words):
         self.seconds, flags = KINDS[kind]
         self.path = folder / kind / "bin" / "cuda_on_cpu"
         configure = ["cmake", "-S", folder / "source", "-B", folder / kind, "-G", "Ninja", *flags,
@@ -243,7 +243,7 @@ class Program:
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             if done.returncode != 0:
                 raise RuntimeError(f"expected the kernels with their mutants to compile, found:\n{done.stdout}")
-        why = self.failure(0, [])
+        why = self.failure(0, words)
         if why:
             raise RuntimeError(f"expected the kernels as they are to pass, found: {why}")
 
@@ -266,7 +266,8 @@ def try_all(numbered, folder, jobs):
         for kind in KINDS:
             if not numbered:
                 return
-            program = Program(folder, kind, jobs)
+            words = sorted({word for _, mutant in numbered for word in CASES[mutant.file]})
+            program = Program(folder, kind, jobs, words)
             tried = {pool.submit(program.failure, number, CASES[mutant.file]): (number, mutant)
                      for number, mutant in numbered}
             numbered = []

@@ -131,7 +131,7 @@ Stepped<float> found_steps(const AdamVariant& v) {
   const Placed table = placed(chunks.data(), chunks.size() * sizeof(AdamChunk), sizeof(AdamChunk));
   const Placed state = placed(std::vector<double>{kLearningRate, v.steps_before});
   const Placed rates = unwritten(kAdamRates * sizeof(float));
-  const Placed finite = unwritten((chunks.size() + 1) * sizeof(int));
+  const Placed finite = unwritten(std::max<std::size_t>(chunks.size(), 1) * sizeof(int));
   const Placed scaling = placed(numbers_of(v.scaling));
   for (int step = 0; step < kSteps; ++step) {
     for (std::size_t i = 0; i < all.size(); ++i) {

@@ -161,6 +161,25 @@ Outcome run_random(const UniformRange& range, std::int64_t count, bool aligned) 
   return compare_exactly(expected, floats_of(y, Precision::kF32));
 }
 
+Outcome run_multiply(double factor, std::int64_t count, bool aligned) {
+  const std::vector<float> values = assorted(count);
+  const std::size_t offset = aligned ? 0 : sizeof(float);
+  const Placed x = placed(values, offset);
+  const Placed by = placed(std::vector<double>{factor});
+  const Placed y = unwritten(values.size() * sizeof(float), offset);
+  multiply(static_cast<float*>(x.data()), static_cast<double*>(by.data()),
+           static_cast<float*>(y.data()), count, nullptr);
+  std::vector<double> expected(values.size());
+  std::transform(values.begin(), values.end(), expected.begin(),
+                 [&](float v) { return nearest(double{v} * factor, kF32); });
+  return compare_exactly(expected, floats_of(y, Precision::kF32));
+}
+
+void add_multiply(double factor, std::int64_t count, bool aligned, std::vector<Case>& cases) {
+  cases.push_back({"multiply", "fp32", text(count, " by ", factor, aligned ? "" : " unaligned"),
+                   [=] { return run_multiply(factor, count, aligned); }});
+}
+
 void add_random(const UniformRange& range, std::int64_t count, bool aligned,
                 std::vector<Case>& cases) {
   cases.push_back(
@@ -178,6 +197,7 @@ std::vector<Case> value_cases() {
   }
   for (const std::int64_t count : kCounts) {
     add_scale(0.3F, count, count != 7, cases);
+    add_multiply(65536, count, count != 7, cases);
     add_random({0, 1}, count, count != 7, cases);
     add_random({-0.7F, 1.9F}, count, count != 5, cases);
   }
