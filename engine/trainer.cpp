@@ -100,8 +100,8 @@ Trainer::Trainer(const Architecture& architecture, const StateDict& state,
   check_objective();
   const bool narrow = array_type(options.precision) != DType::kF32;
   if (narrow && options.context.device.kind == DeviceKind::kCpu) {
-    fail_input("training in ", name_of(options.precision),
-               " needs a CUDA device; cpu trains in fp32");
+    fail_input("--precision ", name_of(options.precision),
+               " trains on a CUDA device alone; cpu trains in fp32");
   }
   options_.context.tf32 = options.precision == Precision::kTf32;
   context_ = std::make_unique<Context>(options_.context);

@@ -243,7 +243,7 @@ TEST_CASE("twelve 16-bit steps have the losses of fp32", "[slow]") {
 TEST_CASE("16-bit training needs a CUDA device") {
   for (const Precision precision : {Precision::kBf16, Precision::kF16}) {
     CHECK_THROWS_WITH(trainer_on({}, {.precision = precision}),
-                      Catch::Contains(text("training in ", name_of(precision),
-                                           " needs a CUDA device; cpu trains in fp32")));
+                      Catch::Contains(text("--precision ", name_of(precision),
+                                           " trains on a CUDA device alone; cpu trains in fp32")));
   }
 }

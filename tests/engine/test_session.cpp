@@ -349,11 +349,11 @@ TEST_CASE("a precision that the device has not is refused, saying what it has") 
     bench_options.session = options;
     CHECK_THROWS_WITH(bench(architecture, state, bench_options), message);
     bench_options.finetune = true;
-    CHECK_THROWS_WITH(
-        bench(architecture, state, bench_options),
-        precision == Precision::kTf32
-            ? message
-            : text("training in ", name_of(precision), " needs a CUDA device; cpu trains in fp32"));
+    CHECK_THROWS_WITH(bench(architecture, state, bench_options),
+                      precision == Precision::kTf32
+                          ? message
+                          : text("--precision ", name_of(precision),
+                                 " trains on a CUDA device alone; cpu trains in fp32"));
   }
   // TF32 is the session's choice, by its precision.
   SessionOptions exact = small(1);

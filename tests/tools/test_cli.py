@@ -465,7 +465,7 @@ class Bench(CommandLine):
             self.fail_with(2, f"--precision {name} needs a CUDA device that has it; cpu computes in fp32 and bf16", *bench,
                            "--precision", name)
         self.fail_with(2, "--precision tf32 needs a CUDA device", *bench, "--finetune", "--precision", "tf32")
-        self.fail_with(2, "training in fp16 needs a CUDA device; cpu trains in fp32", *bench, "--finetune", "--precision", "fp16")
+        self.fail_with(2, "--precision fp16 trains on a CUDA device alone; cpu trains in fp32", *bench, "--finetune", "--precision", "fp16")
 
     def test_floors(self):
         self.write_tiny()
