@@ -240,6 +240,29 @@ TEST_CASE("twelve 16-bit steps have the losses of fp32", "[slow]") {
   }
 }
 
+TEST_CASE("16-bit training refuses a network whose last layer gives 16 bits") {
+  NEED_CUDA();
+  const Architecture network = parse_architecture(R"({
+    "name": "sum", "input": {"quantity": "amplitude", "scale": "frame_max", "epsilon": 1e-6},
+    "output": {"amplitude": {"channel": 0}, "phase": {"channel": 1}},
+    "layers": [
+      {"type": "conv2d", "name": "a", "in": 1, "out": 2, "kernel": 1, "stride": 1, "padding": 0,
+       "groups": 1, "bias": true},
+      {"type": "residual", "shortcut": [],
+       "main": [{"type": "conv2d", "name": "b", "in": 2, "out": 2, "kernel": 1, "stride": 1,
+                 "padding": 0, "groups": 1, "bias": true}]}]})");
+  TrainerOptions o;
+  o.context = on_cuda();
+  o.precision = Precision::kBf16;
+  o.height = o.width = kSide;
+  DiffractionObjective objective;
+  objective.probe = complex_values("probe", {1, kSide, kSide});
+  o.objective = objective;
+  Trainer trainer(network, random_state(network, 1, 1.0), o);
+  CHECK_THROWS_WITH(trainer.step({frames(), {}, {}, {}}, 1e-4),
+                    Catch::Contains("training in bf16 needs a network that ends in a convolution"));
+}
+
 TEST_CASE("16-bit training needs a CUDA device") {
   for (const Precision precision : {Precision::kBf16, Precision::kF16}) {
     CHECK_THROWS_WITH(trainer_on({}, {.precision = precision}),
