@@ -29,8 +29,7 @@ double mean_square(const Array& found, const Array& target, const Array& weight)
 
 }  // namespace
 
-HeldOutLosses held_out_losses(Trainer& trainer, const TrainingBatch& patterns,
-                              const Array& intensity) {
+HeldOutLosses held_out_losses(Trainer& trainer, const Patterns& patterns, const Array& intensity) {
   HeldOutLosses out;
   const Shape& shape = patterns.frames.shape();
   out.patterns = shape[0];

@@ -26,8 +26,7 @@ struct HeldOutLosses {
   PatchLosses mean_weighted;
 };
 
-// `patterns` with frames and true patches; `intensity` f32 [h, w] of the probe.
-HeldOutLosses held_out_losses(Trainer& trainer, const TrainingBatch& patterns,
-                              const Array& intensity);
+// `patterns` on the host; `intensity` f32 [h, w] of the probe.
+HeldOutLosses held_out_losses(Trainer& trainer, const Patterns& patterns, const Array& intensity);
 
 }  // namespace ptynet

@@ -3,12 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <complex>
+#include <cstring>
 #include <numbers>
+#include <string_view>
 
-#include "engine/object_patterns.h"
+#include "io/font.h"
 #include "io/png.h"
 #include "io/sha256.h"
-#include "kernels/random.h"
 
 namespace ptynet {
 
@@ -24,32 +25,24 @@ void check_extents(std::int64_t rows, std::int64_t columns) {
 }
 
 // Values in [0, 1] become those of a range, in place.
-void stretch(Array& values, double low, double high) {
-  const auto first = static_cast<float>(low);
-  const auto width = static_cast<float>(high - low);
+void apply(const Stretch& stretch, Array& values) {
   float* v = values.data<float>();
-  for (std::int64_t k = 0; k < values.elements(); ++k) v[k] = first + width * v[k];
+  for (std::int64_t k = 0; k < values.elements(); ++k) v[k] = stretch(v[k]);
 }
 
-// `draw(stream, out)` fills f32 [rows, columns] with values in [0, 1] of the stream of that name.
-template <typename DrawPattern>
-ObjectImage compose(const ObjectRanges& ranges, const Shape& shape, const DrawPattern& draw) {
-  ObjectImage out{Array::host(shape, DType::kF32), Array()};
-  draw("amplitude", out.amplitude.data<float>());
-  if (ranges.shared) {
-    out.phase = out.amplitude.clone();
-  } else {
-    out.phase = Array::host(shape, DType::kF32);
-    draw("phase", out.phase.data<float>());
+// The font's small letters and digits, as ObjectSeries has them.
+Array glyphs() {
+  constexpr std::string_view kCharacters = "0123456789abcdefghijklmnopqrstuvwxyz";
+  static_assert(kCharacters.size() == kLetters && io::kGlyphAdvance == kGlyphColumns + 1);
+  Array out = Array::zeros({kLetters, kGlyphRows, kGlyphColumns}, DType::kU8);
+  for (std::size_t i = 0; i < kCharacters.size(); ++i) {
+    const auto letter = static_cast<std::int64_t>(i);
+    for (const io::GlyphPixel& pixel : io::text_pixels(kCharacters.substr(i, 1))) {
+      out.data<std::uint8_t>()[(letter * kGlyphRows + pixel.row) * kGlyphColumns + pixel.column] =
+          1;
+    }
   }
-  stretch(out.amplitude, ranges.amplitude_low, ranges.amplitude_high);
-  stretch(out.phase, ranges.phase_low_rad, ranges.phase_high_rad);
   return out;
-}
-
-// The stream of one object of a series.
-CounterRandom stream_of(std::uint64_t seed, std::uint64_t index, const char* name) {
-  return {CounterRandom(seed, "objects").bits(index), name};
 }
 
 float grey_at(const float* channels, std::int64_t count) {
@@ -100,24 +93,24 @@ void check_ranges(const ObjectRanges& ranges) {
   }
 }
 
-ObjectImage make_object(ObjectKind kind, const ObjectRanges& ranges, std::int64_t rows,
-                        std::int64_t columns, std::uint64_t seed, std::uint64_t index) {
+ObjectSeries object_series(ObjectKind kind, const ObjectRanges& ranges, std::uint64_t seed) {
   check_ranges(ranges);
+  ObjectSeries out;
+  out.kind = kind;
+  out.ranges = ranges;
+  out.seed = seed;
+  if (kind == ObjectKind::kText) out.glyphs = glyphs();
+  return out;
+}
+
+ObjectImage make_object(const ObjectSeries& series, std::int64_t rows, std::int64_t columns,
+                        std::uint64_t index) {
   check_extents(rows, columns);
-  return compose(ranges, {rows, columns}, [&](const char* name, float* out) {
-    PatternCanvas canvas{rows, columns, ranges.feature_low_px, ranges.feature_high_px, out};
-    const CounterRandom random = stream_of(seed, index, name);
-    switch (kind) {
-      case ObjectKind::kDeadLeaves:
-        return draw_dead_leaves(random, canvas);
-      case ObjectKind::kSiemens:
-        return draw_siemens(random, canvas);
-      case ObjectKind::kCells:
-        return draw_cells(random, canvas);
-      case ObjectKind::kText:
-        return draw_text(random, canvas);
-    }
-  });
+  const Shape shape{rows, columns};
+  ObjectImage out{Array::host(shape, DType::kF32), Array::host(shape, DType::kF32)};
+  draw_object(series.source(), index, {rows, columns}, out.amplitude.data<float>(),
+              out.phase.data<float>());
+  return out;
 }
 
 ObjectImage object_from_images(const std::filesystem::path& amplitude,
@@ -130,14 +123,13 @@ ObjectImage object_from_images(const std::filesystem::path& amplitude,
     fail_input("expected two pictures of one size, found ", amplitude.string(), " of ", first[0],
                "x", first[1], " px and ", phase.string(), " of ", second[0], "x", second[1]);
   }
-  stretch(out.amplitude, ranges.amplitude_low, ranges.amplitude_high);
-  stretch(out.phase, ranges.phase_low_rad, ranges.phase_high_rad);
+  apply(Stretch::amplitude(ranges), out.amplitude);
+  apply(Stretch::phase(ranges), out.phase);
   return out;
 }
 
 ImageLibrary::ImageLibrary(const std::filesystem::path& folder, std::int64_t rows,
-                           std::int64_t columns)
-    : rows_(rows), columns_(columns) {
+                           std::int64_t columns) {
   check_extents(rows, columns);
   std::error_code problem;
   std::vector<std::filesystem::path> paths;
@@ -148,56 +140,40 @@ ImageLibrary::ImageLibrary(const std::filesystem::path& folder, std::int64_t row
   if (problem) fail_input(folder.string(), ": cannot be read as a folder: ", problem.message());
   if (paths.empty()) fail_input(folder.string(), ": expected pictures (.png), found none");
   std::sort(paths.begin(), paths.end());  // a folder's own order differs from machine to machine
+  std::vector<float> values;
+  std::vector<PicturePlace> places;
   for (const std::filesystem::path& path : paths) {
-    Array picture = load_grey(path);
+    const Array picture = load_grey(path);
     const Shape& shape = picture.shape();
     // A quarter turn may swap the sides.
     if (std::min(shape[0], shape[1]) < std::max(rows, columns)) {
       fail_input(path.string(), ": expected a picture of at least ", std::max(rows, columns),
                  " px a side, found ", shape[0], "x", shape[1]);
     }
-    pictures_.push_back(std::move(picture));
+    places.push_back({static_cast<std::int64_t>(values.size()), shape[0], shape[1]});
+    values.insert(values.end(), picture.data<float>(), picture.data<float>() + picture.elements());
   }
+  values_ = Array::copy_of(values, {static_cast<std::int64_t>(values.size())});
+  places_ =
+      Array::host({static_cast<std::int64_t>(places.size()), sizeof(PicturePlace)}, DType::kU8);
+  std::memcpy(places_.data(), places.data(), places_.bytes());
 }
 
-void ImageLibrary::cut(std::uint64_t seed, std::uint64_t index, const char* stream,
-                       float* out) const {
-  const CounterRandom random = stream_of(seed, index, stream);
-  const auto below = [&random](std::uint64_t counter, std::int64_t n) {
-    return static_cast<std::int64_t>(random.uniform(counter) * static_cast<double>(n));
-  };
-  const Array& picture =
-      pictures_[static_cast<std::size_t>(below(0, static_cast<std::int64_t>(pictures_.size())))];
-  const std::int64_t h = picture.shape()[0];
-  const std::int64_t w = picture.shape()[1];
-  const std::uint64_t pose = random.bits(3);
-  const bool turn = (pose & 1U) != 0;  // transposed; with the flips, all eight orientations
-  const bool flip_rows = (pose & 2U) != 0;
-  const bool flip_columns = (pose & 4U) != 0;
-  const std::int64_t top = below(1, h - (turn ? columns_ : rows_) + 1);
-  const std::int64_t left = below(2, w - (turn ? rows_ : columns_) + 1);
-  const float* from = picture.data<float>();
-  for (std::int64_t r = 0; r < rows_; ++r) {
-    const std::int64_t row = flip_rows ? rows_ - 1 - r : r;
-    for (std::int64_t c = 0; c < columns_; ++c) {
-      const std::int64_t column = flip_columns ? columns_ - 1 - c : c;
-      out[r * columns_ + c] =
-          turn ? from[(top + column) * w + left + row] : from[(top + row) * w + left + column];
-    }
-  }
-}
-
-ObjectImage ImageLibrary::window(const ObjectRanges& ranges, std::uint64_t seed,
-                                 std::uint64_t index) const {
-  check_ranges(ranges);
-  return compose(ranges, {rows_, columns_},
-                 [&](const char* name, float* out) { cut(seed, index, name, out); });
+ObjectSeries ImageLibrary::series(const ObjectRanges& ranges, std::uint64_t seed) const {
+  ObjectSeries out = object_series(ObjectKind::kPictures, ranges, seed);
+  out.pictures = values_;
+  out.places = places_;
+  return out;
 }
 
 std::string ImageLibrary::sha256() const {
   std::string all;
-  for (const Array& picture : pictures_) {
-    all += text(picture.shape()[0], "x", picture.shape()[1], " ", io::sha256_of(picture), "\n");
+  const auto* places = reinterpret_cast<const PicturePlace*>(places_.data());
+  for (std::size_t i = 0; i < size(); ++i) {
+    const PicturePlace& place = places[i];
+    const Array picture =
+        values_.slice(place.first, place.rows * place.columns).reshape({place.rows, place.columns});
+    all += text(place.rows, "x", place.columns, " ", io::sha256_of(picture), "\n");
   }
   return io::sha256_of(all);
 }

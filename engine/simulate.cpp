@@ -161,7 +161,7 @@ ObjectImage Simulation::make_image() const {
   };
   if (o.amplitude.empty()) {
     expect_room(o.size_px[0], o.size_px[1], "; give a larger --size");
-    return make_object(o.objects, o.ranges, o.size_px[0], o.size_px[1], seed_, 0);
+    return make_object(object_series(o.objects, o.ranges, seed_), o.size_px[0], o.size_px[1], 0);
   }
   ObjectImage image = object_from_images(o.amplitude, o.phase, o.ranges);
   expect_room(image.amplitude.shape()[0], image.amplitude.shape()[1], " in " + o.amplitude);

@@ -8,6 +8,7 @@
 #include <numbers>
 #include <numeric>
 #include <thread>
+#include <vector>
 
 #include "engine/held_out_losses.h"
 #include "engine/load_architecture.h"
@@ -27,6 +28,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kJob = "train";
 constexpr double kMostSeconds = 1e9;
+constexpr std::int64_t kMostSimulatedTogether = 128;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -53,13 +55,15 @@ class Training {
   std::map<std::string, std::string> known_options() const;
   std::map<std::string, std::string> identity() const;
   std::string settings() const;
-  double progress_now() const;
-  double rate_now() const;
+  double progress_at(std::int64_t step) const;
+  double rate_at(std::int64_t step) const;
   bool finished() const;
   void resume();
   void restore(const io::Checkpoint& checkpoint);
   void train_steps();
-  void one_step(PatternSource& source);
+  std::int64_t patterns_at_a_time() const;
+  void begin_stretch(PatternSeries& series, Patterns& room);
+  void collect();
   [[noreturn]] void stop_here();
   [[noreturn]] void give_up(const std::string& what) const;
   void end_epoch(bool whole);
@@ -79,13 +83,17 @@ class Training {
   std::optional<io::Checkpoint> checkpoint_;  // to go on from
   TrainingPatterns patterns_;
   Array intensity_;  // of the probe, f32 [h, w], at most 1
-  TrainingBatch held_out_;
+  Patterns held_out_;
   std::unique_ptr<Trainer> trainer_;
   TrainingLog log_;
   EpochSums sums_;
   std::int64_t steps_ = 0;
-  double rate_ = 0;            // of the last step
-  double seconds_before_ = 0;  // of the runs that the checkpoint goes back to
+  std::vector<double> rates_;             // of the steps under way
+  std::int64_t asked_ = 0;                // of them
+  std::int64_t collected_ = 0;            // of them
+  double rate_ = 0;                       // of the last step
+  std::unique_ptr<Event> making_, made_;  // their patterns
+  double seconds_before_ = 0;             // of the runs that the checkpoint goes back to
   Clock::time_point start_;
   Clock::time_point epoch_start_;
   std::string checkpoint_written_;
@@ -108,7 +116,7 @@ Training::Training(const TrainOptions& options)
           ? initial_state(architecture_, CounterRandom(options.seed, "initial weights").bits(0))
           : from_.tensors;
   trainer_ = std::make_unique<Trainer>(architecture_, state, trainer_options());
-  if (patterns_.held_out > 0) held_out_ = patterns_.make_held_out();
+  if (patterns_.held_out > 0) held_out_ = patterns_.make_held_out(trainer_->context());
 }
 
 Architecture Training::find_architecture() const {
@@ -173,25 +181,25 @@ std::string Training::settings() const {
   return out;
 }
 
-// The share of the run that is done, by steps or by the clock.
-double Training::progress_now() const {
+// The share of the run that is done before a step, or now by the clock.
+double Training::progress_at(std::int64_t step) const {
   if (options_.minutes) return std::min(1.0, seconds() / (60 * *options_.minutes));
-  return static_cast<double>(steps_) / static_cast<double>(options_.epochs * batches());
+  return static_cast<double>(step) / static_cast<double>(options_.epochs * batches());
 }
 
-double Training::rate_now() const {
+double Training::rate_at(std::int64_t step) const {
   const double rate = options_.learning_rate;
   switch (options_.schedule) {
     case ScheduleKind::kConstant:
       return rate;
     case ScheduleKind::kCosine:
-      return rate / 2 * (1 + std::cos(std::numbers::pi * progress_now()));
+      return rate / 2 * (1 + std::cos(std::numbers::pi * progress_at(step)));
     case ScheduleKind::kStep:
-      return rate * std::exp2(-std::floor(5 * progress_now()));
+      return rate * std::exp2(-std::floor(5 * progress_at(step)));
     case ScheduleKind::kCyclic: {
       const Schedule schedule{ScheduleKind::kCyclic, rate, options_.epochs, batches(),
                               options_.half_cycle_epochs};
-      return schedule.at(epoch(), steps_ % batches());
+      return schedule.at(step / batches(), step % batches());
     }
   }
   return rate;
@@ -290,20 +298,57 @@ void Training::write_weights() const {
   io::write_weights(options_.output, out);
 }
 
-void Training::one_step(PatternSource& source) {
-  const Clock::time_point asked = Clock::now();
-  const TrainingBatch batch = source.next();
-  summary_.waited_seconds += seconds_since(asked);
-  rate_ = rate_now();
-  const StepOutcome outcome = trainer_->step(batch, rate_);
-  if (!std::isfinite(outcome.loss)) give_up(text("the loss is ", outcome.loss));
+// So many that they keep a device busy while the host makes the next ones ready, and no more than
+// are welcome in memory. On the CPU nothing goes on beside the host: few batches, whose patterns
+// occupy all threads.
+std::int64_t Training::patterns_at_a_time() const {
+  constexpr std::int64_t kBatchesOnGpu = 32;
+  constexpr std::int64_t kMostBytes = std::int64_t{1} << 28;
+  const EpochPlan& plan = patterns_.plan;
+  const Shape& s = patterns_.probe.shape();
+  const std::int64_t bytes = 3 * static_cast<std::int64_t>(sizeof(float)) * s[1] * s[2];
+  const bool on_cpu = trainer_->context().device().kind == DeviceKind::kCpu;
+  const std::int64_t threads =
+      options_.threads > 0 ? options_.threads : std::max(1U, std::thread::hardware_concurrency());
+  const std::int64_t wanted = on_cpu ? 2 * threads : kBatchesOnGpu * plan.batch;
+  const std::int64_t most = std::min({wanted, kMostBytes / bytes, plan.patterns});
+  return std::max<std::int64_t>(1, (most + plan.batch - 1) / plan.batch) * plan.batch;
+}
+
+// Makes the epoch's next patterns and lines up the steps that take them.
+void Training::begin_stretch(PatternSeries& series, Patterns& room) {
+  const EpochPlan& plan = patterns_.plan;
+  const std::int64_t left = plan.patterns - steps_ % batches() * plan.batch;
+  const std::int64_t count = std::min(room.frames.shape()[0], left);
+  making_->renew();
+  Patterns made = patterns_within(room, 0, count);
+  series.make(plan.first(steps_), made);
+  made_->renew();
+  std::vector<std::int64_t> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), 0);
+  rates_.clear();
+  for (std::int64_t first = 0; first < count; first += plan.batch) {
+    rates_.push_back(rate_at(steps_ + static_cast<std::int64_t>(rates_.size())));
+  }
+  trainer_->begin_epoch(order, rates_);
+  asked_ = collected_ = 0;
+}
+
+// Looks at what the steps so far have given.
+void Training::collect() {
+  for (const StepOutcome& outcome : trainer_->outcomes()) {
+    if (!std::isfinite(outcome.loss)) give_up(text("the loss is ", outcome.loss));
+    const auto n = static_cast<double>(patterns_.plan.size(steps_));
+    sums_.loss += n * outcome.loss;
+    sums_.amplitude += n * outcome.amplitude_error;
+    sums_.phase += n * outcome.phase_error;
+    sums_.patterns += n;
+    rate_ = rates_[static_cast<std::size_t>(collected_++)];
+    ++steps_;
+  }
   if (!trainer_->gradients_are_sound()) give_up("gradients are not finite");
-  const auto n = static_cast<double>(batch.frames.shape()[0]);
-  sums_.loss += n * outcome.loss;
-  sums_.amplitude += n * outcome.amplitude_error;
-  sums_.phase += n * outcome.phase_error;
-  sums_.patterns += n;
-  ++steps_;
+  if (asked_ < static_cast<std::int64_t>(rates_.size())) return;
+  summary_.simulated_seconds += trainer_->context().backend().seconds_between(*making_, *made_);
 }
 
 void Training::give_up(const std::string& what) const {
@@ -350,18 +395,21 @@ void Training::end_epoch(bool whole) {
 
 void Training::train_steps() {
   const bool on_cpu = trainer_->context().device().kind == DeviceKind::kCpu;
-  const int cores = options_.threads > 0
-                        ? options_.threads
-                        : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  PatternThreads threads;
-  threads.count = options_.pattern_threads > 0 ? options_.pattern_threads : cores;
-  threads.high = std::max<std::size_t>(4, 2 * static_cast<std::size_t>(threads.count));
-  threads.low = on_cpu ? 0 : threads.high - 1;
-  PatternSource source(patterns_.series, patterns_.plan, threads, steps_);
+  const std::int64_t at_a_time = patterns_at_a_time();
+  Patterns& room = trainer_->keep_patterns(at_a_time);
+  const std::unique_ptr<PatternSeries> series =
+      patterns_.series(trainer_->context(), std::min(at_a_time, kMostSimulatedTogether));
+  making_ = trainer_->context().backend().event();
+  made_ = trainer_->context().backend().event();
   epoch_start_ -=
       std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(sums_.seconds));
   while (!finished()) {
-    one_step(source);
+    if (asked_ == static_cast<std::int64_t>(rates_.size())) begin_stretch(*series, room);
+    trainer_->next_step();
+    ++asked_;
+    // The CPU has done it by now.
+    if (!on_cpu && asked_ < static_cast<std::int64_t>(rates_.size())) continue;
+    collect();
     if (options_.progress) {
       options_.progress(text("epoch ", (steps_ - 1) / batches() + 1),
                         static_cast<std::int64_t>(sums_.patterns), patterns_.plan.patterns);

@@ -9,7 +9,7 @@
 
 #include "autograd/optimiser.h"
 #include "engine/held_out_losses.h"
-#include "engine/pattern_source.h"
+#include "engine/pattern_simulator.h"
 #include "engine/reconstruct.h"
 #include "engine/training_pairs.h"
 
@@ -25,8 +25,9 @@ struct TrainOptions {
   // In the place of all that is simulated: scans of known objects, trained with again and again.
   // The probe is that of the first one then, if none is given as array or file.
   std::vector<KnownScan> scans;
-  // What is simulated. The probe is made from the next three.
+  // What is simulated. The probe is made from the next three, its pictures are those of a folder.
   PatternRecipe recipe;
+  std::string images;  // empty: none
   ProbeSource probe;
   Geometry geometry;
   double jitter_defocus_m = 0;  // sets recipe.jitter.defocus, by the geometry
@@ -51,15 +52,14 @@ struct TrainOptions {
   std::optional<Device> device;           // empty: the best there is
   Precision precision = Precision::kF32;  // or tf32, where the device has it
   int threads = 0;                        // of the CPU; 0: as many as the machine has
-  int pattern_threads = 0;                // 0: as many as `threads`
   Progress progress;                      // patterns of the epoch
   Log tell;                               // what the user may like to know
   Log warning;                            // and what the user has to
-  std::function<bool()> stop;             // asked after every batch
+  std::function<bool()> stop;             // asked after every batch, or, of a GPU, some of them
 };
 
-// Counts of patterns then fit into 64 bits.
-inline constexpr double kMostTrainingBatches = 1e12;
+// Counts of patterns are then whole numbers to a double.
+inline constexpr double kMostTrainingBatches = 1e11;
 
 // What can be known without computing or reading anything: whether options go together, and
 // whether the outputs can be written and take the place of no input. Throws Error (input).
@@ -76,8 +76,8 @@ struct TrainSummary {
   std::int64_t patterns = 0;   // seen
   std::optional<double> loss;  // of the last epoch, as trained; empty: none ran
   std::optional<HeldOutLosses> held_out;
-  double seconds = 0;         // of training, with those before a checkpoint
-  double waited_seconds = 0;  // of them, for patterns
+  double seconds = 0;            // of training, with those before a checkpoint
+  double simulated_seconds = 0;  // of them, for patterns to be made
   std::string output;
   std::string checkpoint;
 };

@@ -68,12 +68,9 @@ StateDict copies(const StateDict& state) {
 
 // One step over n frames, with all addresses fixed.
 struct Trainer::Plan {
-  Array frames;          // [n, h, w]
-  PatchTensors target;   // with PatchObjective
-  Array canvas;          // [n, h, w, 2], with a consistency term
-  Array intensity_sums;  // f64 [n, 4]
-  Array object_sums;     // f64 [n]
-  Array patch_sums;      // f64 [n, 2]
+  Patterns patterns;  // [n, h, w]; patches with PatchObjective
+  Array canvas;       // [n, h, w, 2], with a consistency term
+  StepSums sums;
   std::unique_ptr<PlannedReplay> replay;
 };
 
@@ -179,11 +176,12 @@ void Trainer::choose_trained() {
 
 void Trainer::record_step(Plan& plan, const PlanKind& kind) {
   const auto work = [&] {
-    if (kind.queued) queue_->take(plan.frames, plan.canvas);
+    if (kind.queued) queue_->take(plan.patterns, plan.canvas);
     Tape tape(*context_);
     for (const Parameter& p : trained_) tape.watch(*p.tensor);
     if (kind.update_probe) tape.watch(probe_);
-    const Tensor x = input_rule(*context_, plan.frames, {}, rule_, array_type(options_.precision));
+    const Tensor x =
+        input_rule(*context_, plan.patterns.frames, {}, rule_, array_type(options_.precision));
     Tensor y = network_->forward(*context_, x, {.training = true, .fixed_weights = false});
     if (y.value().dtype() != DType::kF32) {
       fail_input("training in ", name_of(options_.precision),
@@ -196,12 +194,13 @@ void Trainer::record_step(Plan& plan, const PlanKind& kind) {
     if (objective != nullptr) {
       if (!plan.canvas.empty()) {
         object_error(*context_, patch, plan.canvas, weight_, objective->consistency,
-                     plan.object_sums);
+                     plan.sums.object);
       }
-      intensity_loss(*context_, objective->loss, diffract(*context_, patch, probe_), plan.frames,
-                     objective->factor, plan.intensity_sums);
+      intensity_loss(*context_, objective->loss, diffract(*context_, patch, probe_),
+                     plan.patterns.frames, objective->factor, plan.sums.intensity);
     } else {
-      patch_error(*context_, patch, plan.target, weight_, 1.0, plan.patch_sums);
+      const PatchTensors target{Tensor(plan.patterns.amplitude), Tensor(plan.patterns.phase)};
+      patch_error(*context_, patch, target, weight_, 1.0, plan.sums.patch);
     }
     tape.backward();
     std::vector<Array> gradients;
@@ -213,7 +212,7 @@ void Trainer::record_step(Plan& plan, const PlanKind& kind) {
       probe_adam_->step({probe_.gradient()});
       context_->backend().keep_power(probe_.value(), probe_power_);
     }
-    if (kind.queued) queue_->leave(plan.intensity_sums, plan.object_sums);
+    if (kind.queued) queue_->leave(plan.sums);
   };
   plan.replay = std::make_unique<PlannedReplay>(*context_, work);
 }
@@ -230,17 +229,17 @@ std::unique_ptr<Trainer::Plan> Trainer::make_plan(const PlanKind& kind) {
   auto made = std::make_unique<Plan>();
   const std::int64_t n = kind.frames;
   const Shape shape{n, options_.height, options_.width};
-  made->frames = context_->allocate(shape, DType::kF32);
+  made->patterns.frames = context_->allocate(shape, DType::kF32);
   if (const DiffractionObjective* objective = diffraction()) {
-    made->intensity_sums = context_->allocate({n, 4}, DType::kF64);
+    made->sums.intensity = context_->allocate({n, 4}, DType::kF64);
     if (objective->consistency > 0) {
-      made->object_sums = context_->allocate({n}, DType::kF64);
+      made->sums.object = context_->allocate({n}, DType::kF64);
       made->canvas = context_->allocate({n, options_.height, options_.width, 2}, DType::kF32);
     }
   } else {
-    made->patch_sums = context_->allocate({n, 2}, DType::kF64);
-    made->target.amplitude = Tensor(context_->allocate(shape, DType::kF32));
-    made->target.phase = Tensor(context_->allocate(shape, DType::kF32));
+    made->sums.patch = context_->allocate({n, 2}, DType::kF64);
+    made->patterns.amplitude = context_->allocate(shape, DType::kF32);
+    made->patterns.phase = context_->allocate(shape, DType::kF32);
   }
   record_step(*made, kind);
   save_choices(choice_file(), context_->backend());
@@ -255,9 +254,9 @@ void Trainer::load(Plan& plan, const TrainingBatch& batch) {
     }
     context_->backend().copy(from, to);
   };
-  copy("frames", batch.frames, plan.frames);
-  copy("amplitudes", batch.amplitude, plan.target.amplitude.value());
-  copy("phases", batch.phase, plan.target.phase.value());
+  copy("frames", batch.frames, plan.patterns.frames);
+  copy("amplitudes", batch.amplitude, plan.patterns.amplitude);
+  copy("phases", batch.phase, plan.patterns.phase);
   const bool complex = !batch.canvas.empty() && batch.canvas.dtype() == DType::kC64;
   copy("a canvas", complex ? as_pairs(batch.canvas) : batch.canvas, plan.canvas);
 }
@@ -275,33 +274,29 @@ StepOutcome Trainer::step(const TrainingBatch& batch, double learning_rate, bool
   adam_->set_learning_rate(learning_rate);
   if (update_probe) probe_adam_->set_learning_rate(learning_rate * objective->probe_rate);
   plan.replay->run();
-  return outcome_of(plan);
+  const auto fetch = [this](const Array& sums) {
+    return sums.empty() ? Array() : to_host(*context_, sums);
+  };
+  return outcome_of({fetch(plan.sums.intensity), fetch(plan.sums.object), fetch(plan.sums.patch)});
 }
 
-StepOutcome Trainer::outcome_of(const Array& intensity_sums, const Array& object_sums) const {
-  const DiffractionObjective& objective = *diffraction();
+StepOutcome Trainer::outcome_of(const StepSums& sums) const {
   StepOutcome out;
-  out.intensity = sum_of(intensity_sums, 0) / std::max(sum_of(intensity_sums, 1), 1.0);
-  out.r_difference = sum_of(intensity_sums, 2);
-  out.r_total = sum_of(intensity_sums, 3);
-  if (!object_sums.empty()) {
-    out.consistency = sum_of(object_sums, 0) / static_cast<double>(object_sums.shape()[0]);
+  if (!sums.patch.empty()) {
+    const auto frames = static_cast<double>(sums.patch.shape()[0]);
+    out.amplitude_error = sum_of(sums.patch, 0) / frames;
+    out.phase_error = sum_of(sums.patch, 1) / frames;
+    out.loss = out.amplitude_error + out.phase_error;
+    return out;
+  }
+  const DiffractionObjective& objective = *diffraction();
+  out.intensity = sum_of(sums.intensity, 0) / std::max(sum_of(sums.intensity, 1), 1.0);
+  out.r_difference = sum_of(sums.intensity, 2);
+  out.r_total = sum_of(sums.intensity, 3);
+  if (!sums.object.empty()) {
+    out.consistency = sum_of(sums.object, 0) / static_cast<double>(sums.object.shape()[0]);
   }
   out.loss = objective.factor * out.intensity + objective.consistency * out.consistency;
-  return out;
-}
-
-StepOutcome Trainer::outcome_of(const Plan& plan) const {
-  if (diffraction() != nullptr) {
-    return outcome_of(to_host(*context_, plan.intensity_sums),
-                      plan.object_sums.empty() ? Array() : to_host(*context_, plan.object_sums));
-  }
-  const auto frames = static_cast<double>(plan.frames.shape()[0]);
-  const Array sums = to_host(*context_, plan.patch_sums);
-  StepOutcome out;
-  out.amplitude_error = sum_of(sums, 0) / frames;
-  out.phase_error = sum_of(sums, 1) / frames;
-  out.loss = out.amplitude_error + out.phase_error;
   return out;
 }
 
@@ -318,6 +313,18 @@ void Trainer::keep(const TrainingSet& set) {
   }
   std::erase_if(plans_, [](const auto& plan) { return plan.first.queued; });
   queue_ = std::make_unique<TrainingQueue>(*context_, set);
+}
+
+Patterns& Trainer::keep_patterns(std::int64_t count) {
+  if (diffraction() != nullptr) fail_input("patterns are kept for training on known patches alone");
+  if (count < 1) fail_input("training keeps at least one pattern, found ", count);
+  const auto room = [&] {
+    return context_->allocate({count, options_.height, options_.width}, DType::kF32);
+  };
+  std::erase_if(plans_, [](const auto& plan) { return plan.first.queued; });
+  patterns_ = {room(), room(), room()};
+  queue_ = std::make_unique<TrainingQueue>(*context_, patterns_);
+  return patterns_;
 }
 
 TrainingQueue& Trainer::queue() {
@@ -343,11 +350,11 @@ void Trainer::next_step(bool update_probe) {
 std::vector<StepOutcome> Trainer::outcomes() {
   std::vector<StepOutcome> out;
   if (told_batch_ == next_batch_) return out;
-  const TrainingQueue::Sums sums = queue_->sums_of(told_batch_, next_batch_);
+  const StepSums sums = queue_->sums_of(told_batch_, next_batch_);
   for (std::int64_t first = 0; told_batch_ < next_batch_; ++told_batch_) {
     const std::int64_t n = queue_->size_of(told_batch_);
-    out.push_back(outcome_of(sums.intensity.slice(first, n),
-                             sums.object.empty() ? Array() : sums.object.slice(first, n)));
+    const auto part = [&](const Array& all) { return all.empty() ? all : all.slice(first, n); };
+    out.push_back(outcome_of({part(sums.intensity), part(sums.object), part(sums.patch)}));
     first += n;
   }
   return out;

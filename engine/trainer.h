@@ -16,6 +16,7 @@
 namespace ptynet {
 
 class TrainingQueue;
+struct StepSums;
 
 // The predicted diffraction is to match the measured one.
 struct DiffractionObjective {
@@ -54,6 +55,13 @@ struct TrainingBatch {
   Array amplitude;  // host f32 [n, h, w], with PatchObjective
   Array phase;      // rad
   Array canvas;     // host c64 [n, h, w], with a consistency term
+};
+
+// Frames and the patches that they are of, f32 [n, h, w] each, frames in counts, phases in rad.
+struct Patterns {
+  Array frames;
+  Array amplitude;
+  Array phase;
 };
 
 // What all the steps of an epoch take their frames from.
@@ -107,14 +115,16 @@ class Trainer {
   // Whether the outcome is finite is for the caller to look at.
   StepOutcome step(const TrainingBatch& batch, double learning_rate, bool update_probe = false);
 
-  // The same steps with the frames on the device, for which the host need not wait; with
-  // DiffractionObjective. First keep(); then for each epoch begin_epoch(), its steps, and, now and
-  // then, outcomes().
+  // The same steps with the frames on the device, for which the host need not wait. First keep(),
+  // with DiffractionObjective, or keep_patterns(), with PatchObjective; then for each epoch
+  // begin_epoch(), its steps, and, now and then, outcomes().
   void keep(const TrainingSet& set);
+  // Room for so many patterns on the device, which the caller fills, and fills again.
+  Patterns& keep_patterns(std::int64_t count);
   // c64 [rows, columns] on the host, before the first step of a set with corners.
   void set_canvas(const Array& object);
-  // `order`: places in the set, batch after batch, each once. `rates`: of each step. The epoch
-  // begins with `first_batch`, as when it goes on from a checkpoint.
+  // `order`: places in the set, batch after batch, each at most once. `rates`: of each step. The
+  // epoch begins with `first_batch`, as when it goes on from a checkpoint.
   void begin_epoch(const std::vector<std::int64_t>& order, const std::vector<double>& rates,
                    std::int64_t first_batch = 0);
   // Asks for the epoch's next step and returns.
@@ -156,13 +166,12 @@ class Trainer {
              std::tie(other.frames, other.update_probe, other.queued);
     }
   };
-  TrainingQueue& queue();  // Throws Error (input) before keep().
+  TrainingQueue& queue();  // Throws Error (input) before keep() and keep_patterns().
   Plan& plan_of(const PlanKind& kind);
   std::unique_ptr<Plan> make_plan(const PlanKind& kind);
   void record_step(Plan& plan, const PlanKind& kind);
   void load(Plan& plan, const TrainingBatch& batch);
-  StepOutcome outcome_of(const Array& intensity_sums, const Array& object_sums) const;
-  StepOutcome outcome_of(const Plan& plan) const;
+  StepOutcome outcome_of(const StepSums& sums) const;
   const DiffractionObjective* diffraction() const {
     return std::get_if<DiffractionObjective>(&options_.objective);
   }
@@ -180,7 +189,8 @@ class Trainer {
   std::unique_ptr<Adam> probe_adam_;
   Array weight_;  // of the consistency term or the patches, on the device
   std::map<PlanKind, std::unique_ptr<Plan>> plans_;
-  std::unique_ptr<TrainingQueue> queue_;  // after keep()
+  Patterns patterns_;                     // after keep_patterns()
+  std::unique_ptr<TrainingQueue> queue_;  // after keep() or keep_patterns()
   std::int64_t next_batch_ = 0;           // of the epoch, to be asked for
   std::int64_t told_batch_ = 0;           // the first that outcomes() has not told of
   std::unique_ptr<Forward> forward_;

@@ -115,9 +115,9 @@ std::string TrainingPairs::sha256() const {
   return io::sha256_of(all);
 }
 
-TrainingBatch TrainingPairs::batch(const std::vector<std::int64_t>& indices) const {
+Patterns TrainingPairs::batch(const std::vector<std::int64_t>& indices) const {
   const Shape shape{static_cast<std::int64_t>(indices.size()), height(), width()};
-  TrainingBatch out;
+  Patterns out;
   for (Array* array : {&out.frames, &out.amplitude, &out.phase}) {
     *array = Array::host(shape, DType::kF32);
   }
@@ -136,30 +136,30 @@ TrainingBatch TrainingPairs::batch(const std::vector<std::int64_t>& indices) con
   return out;
 }
 
-ShuffledPairs::ShuffledPairs(std::shared_ptr<const TrainingPairs> pairs, std::int64_t count,
-                             std::uint64_t seed)
-    : pairs_(std::move(pairs)),
+ShuffledPairs::ShuffledPairs(Context& context, std::shared_ptr<const TrainingPairs> pairs,
+                             std::int64_t count, std::uint64_t seed)
+    : context_(context),
+      pairs_(std::move(pairs)),
       count_(static_cast<std::uint64_t>(count)),
       seed_(CounterRandom(seed, "training pairs").bits(0)) {}
 
-std::shared_ptr<const ShuffledPairs::Order> ShuffledPairs::order_of(std::uint64_t pass) const {
-  const std::scoped_lock lock(mutex_);
-  if (!order_ || pass != pass_) {
-    Order all(count_);
-    std::iota(all.begin(), all.end(), 0);
-    order_ = std::make_shared<const Order>(
-        shuffled(std::move(all), seed_, static_cast<std::int64_t>(pass)));
+const ShuffledPairs::Order& ShuffledPairs::order_of(std::uint64_t pass) {
+  if (order_.empty() || pass != pass_) {
+    order_.resize(count_);
+    std::iota(order_.begin(), order_.end(), 0);
+    order_ = shuffled(std::move(order_), seed_, static_cast<std::int64_t>(pass));
     pass_ = pass;
   }
   return order_;
 }
 
-TrainingBatch ShuffledPairs::batch(std::uint64_t first, std::int64_t count) const {
-  std::vector<std::int64_t> indices;
-  for (std::uint64_t i = first; i < first + static_cast<std::uint64_t>(count); ++i) {
-    indices.push_back((*order_of(i / count_))[i % count_]);
+void ShuffledPairs::make(std::uint64_t first, Patterns& to) {
+  const auto count = static_cast<std::uint64_t>(to.frames.shape()[0]);
+  Order indices;
+  for (std::uint64_t i = first; i < first + count; ++i) {
+    indices.push_back(order_of(i / count_)[i % count_]);
   }
-  return pairs_->batch(indices);
+  copy_patterns(context_, pairs_->batch(indices), to);
 }
 
 }  // namespace ptynet

@@ -4,12 +4,11 @@
 #include <array>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "engine/pattern_source.h"
+#include "engine/pattern_series.h"
 #include "engine/reconstruct.h"
 #include "engine/scan.h"
 #include "engine/training_frames.h"
@@ -44,8 +43,8 @@ class TrainingPairs {
   }
   // Of frames, objects and places in them, 64 hexadecimal digits.
   std::string sha256() const;
-  // The pairs with these indices, in that order. May be called by several threads at once.
-  TrainingBatch batch(const std::vector<std::int64_t>& indices) const;
+  // The pairs with these indices, in that order.
+  Patterns batch(const std::vector<std::int64_t>& indices) const;
 
  private:
   struct Part {
@@ -69,20 +68,22 @@ class TrainingPairs {
 // The first `count` pairs again and again, every time each of them once, in an order drawn anew.
 class ShuffledPairs final : public PatternSeries {
  public:
-  ShuffledPairs(std::shared_ptr<const TrainingPairs> pairs, std::int64_t count, std::uint64_t seed);
-  TrainingBatch batch(std::uint64_t first, std::int64_t count) const override;
+  // The context must outlive it.
+  ShuffledPairs(Context& context, std::shared_ptr<const TrainingPairs> pairs, std::int64_t count,
+                std::uint64_t seed);
+  void make(std::uint64_t first, Patterns& to) override;
 
  private:
   using Order = std::vector<std::int64_t>;
-  std::shared_ptr<const Order> order_of(std::uint64_t pass) const;
+  const Order& order_of(std::uint64_t pass);
 
+  Context& context_;
   std::shared_ptr<const TrainingPairs> pairs_;
   std::uint64_t count_;
   std::uint64_t seed_;
-  // Of the pass that was asked for last: batches come in order, and one is as long as a scan.
-  mutable std::mutex mutex_;
-  mutable std::uint64_t pass_ = 0;
-  mutable std::shared_ptr<const Order> order_;
+  // Of the pass that was asked for last: pairs come in order, and one is as long as a scan.
+  std::uint64_t pass_ = 0;
+  Order order_;
 };
 
 }  // namespace ptynet

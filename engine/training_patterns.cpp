@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "engine/pattern_simulator.h"
 #include "io/weights.h"
 
 namespace ptynet {
@@ -11,10 +12,11 @@ namespace {
 
 constexpr std::uint64_t kHeldOutSeed = 1;
 constexpr std::int64_t kUsualHeldOut = 256;
-constexpr std::int64_t kUsualHeldOutOf = 10;  // frames of scans
+constexpr std::int64_t kUsualHeldOutOf = 10;     // frames of scans
+constexpr std::int64_t kSimulatedTogether = 64;  // of those held out
 
 std::string name_of(ObjectKind kind) {
-  constexpr std::array kNames{"dead-leaves", "siemens", "cells", "text"};
+  constexpr std::array kNames{"dead-leaves", "siemens", "cells", "text", "pictures"};
   return kNames.at(static_cast<std::size_t>(kind));
 }
 
@@ -43,13 +45,18 @@ PatternRecipe recipe_of(const TrainOptions& o) {
   if (recipe.probe.empty()) recipe.probe = simulation_probe(o.probe, o.geometry, o.frame_px);
   recipe.seed = o.seed;
   if (o.jitter_defocus_m != 0) recipe.jitter.defocus = defocus_in_units(o, recipe.probe);
+  check(recipe);
+  if (!o.images.empty()) {
+    const Shape& s = recipe.probe.shape();
+    recipe.images = std::make_shared<const ImageLibrary>(o.images, s[1], s[2]);
+  }
   return recipe;
 }
 
-std::map<std::string, std::string> identity_of(const PatternRecipe& r, const PatternMaker& maker) {
+std::map<std::string, std::string> identity_of(const PatternRecipe& r) {
   const ObjectRanges& g = r.ranges;
   std::map<std::string, std::string> out;
-  out["objects"] = r.images.empty() ? name_of(r.objects) : "pictures " + maker.images_sha256();
+  out["objects"] = r.images ? "pictures " + r.images->sha256() : name_of(r.objects);
   out["ranges"] =
       text(shortest(g.amplitude_low), ":", shortest(g.amplitude_high), " ",
            shortest(g.phase_low_rad), ":", shortest(g.phase_high_rad), " ",
@@ -63,13 +70,14 @@ std::map<std::string, std::string> identity_of(const PatternRecipe& r, const Pat
 
 TrainingPatterns simulated_patterns(const TrainOptions& o) {
   PatternRecipe recipe = recipe_of(o);
-  const auto maker = std::make_shared<const PatternMaker>(recipe, "training");
   TrainingPatterns out;
-  out.series = maker;
+  out.series = [recipe](Context& context, std::int64_t at_a_time) {
+    return std::make_unique<PatternSimulator>(context, recipe, "training", at_a_time);
+  };
   out.plan = o.epoch;
   out.held_out = o.held_out.value_or(kUsualHeldOut);
   out.probe = recipe.probe;
-  out.identity = identity_of(recipe, *maker);
+  out.identity = identity_of(recipe);
   // A model's probe was made on that pixel; of a file's nothing is known but what the user says.
   const bool model = o.recipe.probe.empty() && o.probe.file.empty();
   if (o.geometry.given || model) {
@@ -77,8 +85,10 @@ TrainingPatterns simulated_patterns(const TrainOptions& o) {
     out.object_pixel_m = {{pixel_m, pixel_m}};
   }
   recipe.seed = kHeldOutSeed;
-  out.make_held_out = [recipe, n = out.held_out] {
-    return PatternMaker(recipe, "held-out").batch(0, n);
+  out.make_held_out = [recipe, n = out.held_out](Context& context) {
+    const Shape& s = recipe.probe.shape();
+    PatternSimulator series(context, recipe, "held-out", std::min(n, kSimulatedTogether));
+    return patterns_on_host(context, series, 0, n, s[1], s[2]);
   };
   return out;
 }
@@ -116,8 +126,10 @@ TrainingPatterns patterns_of_scans(const TrainOptions& o, const Architecture& ar
                "] like the scans' frames, found ", describe(out.probe));
   }
   pairs->read(o.progress);
-  out.series = std::make_shared<const ShuffledPairs>(pairs, trained, o.seed);
-  out.make_held_out = [pairs, trained, n = out.held_out] {
+  out.series = [pairs, trained, seed = o.seed](Context& context, std::int64_t) {
+    return std::make_unique<ShuffledPairs>(context, pairs, trained, seed);
+  };
+  out.make_held_out = [pairs, trained, n = out.held_out](Context&) {
     std::vector<std::int64_t> last(static_cast<std::size_t>(n));
     std::iota(last.begin(), last.end(), trained);
     return pairs->batch(last);

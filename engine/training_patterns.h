@@ -15,17 +15,19 @@
 namespace ptynet {
 
 struct TrainingPatterns {
-  std::shared_ptr<const PatternSeries> series;
   EpochPlan plan;
-  std::int64_t held_out = 0;                     // patterns
-  std::function<TrainingBatch()> make_held_out;  // all of them, the same whatever the run's seed
-  Array probe;                                   // c64 [modes, h, w] in counts
+  std::int64_t held_out = 0;  // patterns
+  // The series, made by a device, some patterns at a time where it pleases.
+  std::function<std::unique_ptr<PatternSeries>(Context&, std::int64_t at_a_time)> series;
+  // All that are held out, on the host; the same whatever the run's seed.
+  std::function<Patterns(Context&)> make_held_out;
+  Array probe;                                          // c64 [modes, h, w] in counts
   std::optional<std::array<double, 2>> object_pixel_m;  // (row, column), where it is known
   std::map<std::string, std::string> identity;  // all that the patterns depend on but the seed
 };
 
-// Simulated ones, or those of the scans, whose frames are read last. Throws Error (input) when they
-// cannot be made or read, or a network of this architecture cannot take the scans' frames.
+// To be simulated, or those of the scans, whose frames are read last. Throws Error (input) when
+// they cannot be made or read, or a network of this architecture cannot take the scans' frames.
 TrainingPatterns training_patterns(const TrainOptions& options, const Architecture& architecture);
 
 }  // namespace ptynet

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 namespace ptynet {
 
@@ -19,19 +20,24 @@ Array within_reach(Context& context, const Array& host) {
   }
 }
 
-Array frame_corners(const TrainingSet& set) {
-  const std::int64_t height = set.frames.shape()[1];
-  const std::int64_t count = set.frames.shape()[0];
-  if (count > std::numeric_limits<std::int32_t>::max() / height) {
-    fail_input("training takes frames of fewer than 2^31 rows together, found ", count, " of ",
+// Of frames one below the other.
+Array frame_corners(const std::vector<std::int64_t>& indices, const Shape& frames) {
+  const std::int64_t height = frames[1];
+  if (frames[0] > std::numeric_limits<std::int32_t>::max() / height) {
+    fail_input("training takes frames of fewer than 2^31 rows together, found ", frames[0], " of ",
                height);
   }
   std::vector<std::int32_t> corners;
-  for (const std::int64_t index : set.indices) {
+  for (const std::int64_t index : indices) {
     corners.push_back(static_cast<std::int32_t>(index * height));
     corners.push_back(0);
   }
-  return Array::copy_of(corners, {static_cast<std::int64_t>(set.indices.size()), 2});
+  return Array::copy_of(corners, {static_cast<std::int64_t>(indices.size()), 2});
+}
+
+Array in_one_column(const Array& frames) {
+  const Shape& s = frames.shape();
+  return frames.reshape({s[0] * s[1], s[2]});
 }
 
 // The host copy of some rows of an array on the device.
@@ -51,16 +57,31 @@ TrainingQueue::TrainingQueue(Context& context, const TrainingSet& set)
     fail_input("a training set has frames f32[m, h, w] and at least one to train on, found ",
                describe(set.frames), " and ", places_);
   }
-  corners_ = on_device(context, frame_corners(set));
-  frames_ = within_reach(context, set.frames).reshape({s[0] * s[1], s[2]});
+  corners_ = on_device(context, frame_corners(set.indices, s));
+  patterns_.frames = in_one_column(within_reach(context, set.frames));
   if (!set.corners.empty()) {
     canvas_corners_ = on_device(context, set.corners);
     canvas_ = context.allocate({set.canvas[0], set.canvas[1], 2}, DType::kF32);
-    object_sums_ = context.allocate({places_}, DType::kF64);
+    sums_.object = context.allocate({places_}, DType::kF64);
   }
-  intensity_sums_ = context.allocate({places_, 4}, DType::kF64);
-  queue_ = {context.allocate({places_}, DType::kI32), context.allocate({places_}, DType::kF64),
-            context.allocate({2}, DType::kI32)};
+  sums_.intensity = context.allocate({places_, 4}, DType::kF64);
+  make_queue();
+}
+
+TrainingQueue::TrainingQueue(Context& context, const Patterns& patterns)
+    : context_(context), places_(patterns.frames.shape()[0]) {
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(places_));
+  std::iota(indices.begin(), indices.end(), 0);
+  corners_ = on_device(context, frame_corners(indices, patterns.frames.shape()));
+  patterns_ = {in_one_column(patterns.frames), in_one_column(patterns.amplitude),
+               in_one_column(patterns.phase)};
+  sums_.patch = context.allocate({places_, 2}, DType::kF64);
+  make_queue();
+}
+
+void TrainingQueue::make_queue() {
+  queue_ = {context_.allocate({places_}, DType::kI32), context_.allocate({places_}, DType::kF64),
+            context_.allocate({2}, DType::kI32)};
 }
 
 void TrainingQueue::set_canvas(const Array& object) {
@@ -74,16 +95,17 @@ void TrainingQueue::set_canvas(const Array& object) {
 void TrainingQueue::begin_epoch(const std::vector<std::int64_t>& order,
                                 const std::vector<double>& rates, std::int64_t batch,
                                 std::int64_t first_batch) {
-  const auto steps = (places_ + batch - 1) / batch;
-  if (static_cast<std::int64_t>(order.size()) != places_ ||
-      static_cast<std::int64_t>(rates.size()) != steps) {
-    fail_input("an epoch of ", places_, " frames has as many places and ", steps, " rates, found ",
-               order.size(), " and ", rates.size());
+  const auto taken = static_cast<std::int64_t>(order.size());
+  const auto steps = (taken + batch - 1) / batch;
+  if (taken < 1 || taken > places_ || static_cast<std::int64_t>(rates.size()) != steps) {
+    fail_input("an epoch takes up to ", places_, " frames and has a rate for each step, found ",
+               taken, " and ", rates.size());
   }
+  taken_ = taken;
   batch_ = batch;
   const auto send = [&](const Array& host, Array to) { context_.backend().copy(host, to); };
-  send(Array::copy_of(std::vector<std::int32_t>(order.begin(), order.end()), {places_}),
-       queue_.order);
+  send(Array::copy_of(std::vector<std::int32_t>(order.begin(), order.end()), {taken}),
+       queue_.order.slice(0, taken));
   send(Array::copy_of(rates, {steps}), queue_.rates.slice(0, steps));
   send(Array::copy_of<std::int32_t>(
            {static_cast<std::int32_t>(first_batch * batch), static_cast<std::int32_t>(first_batch)},
@@ -92,12 +114,17 @@ void TrainingQueue::begin_epoch(const std::vector<std::int64_t>& order,
 }
 
 std::int64_t TrainingQueue::size_of(std::int64_t number) const {
-  return std::min(batch_, places_ - number * batch_);
+  return std::min(batch_, taken_ - number * batch_);
 }
 
-void TrainingQueue::take(Array& frames, Array& canvas) const {
-  context_.backend().take_windows(queue_, frames_, corners_, frames);
-  if (!canvas.empty()) context_.backend().take_windows(queue_, canvas_, canvas_corners_, canvas);
+void TrainingQueue::take(Patterns& patterns, Array& canvas) const {
+  const auto windows = [this](const Array& from, const Array& corners, Array& to) {
+    if (!to.empty()) context_.backend().take_windows(queue_, from, corners, to);
+  };
+  windows(patterns_.frames, corners_, patterns.frames);
+  windows(patterns_.amplitude, corners_, patterns.amplitude);
+  windows(patterns_.phase, corners_, patterns.phase);
+  windows(canvas_, canvas_corners_, canvas);
 }
 
 void TrainingQueue::take_rate(double factor, Adam& adam) const {
@@ -105,17 +132,26 @@ void TrainingQueue::take_rate(double factor, Adam& adam) const {
   context_.backend().take_rate(queue_, factor, rate);
 }
 
-void TrainingQueue::leave(const Array& intensity_sums, const Array& object_sums) {
+void TrainingQueue::leave(const StepSums& sums) {
   Backend& backend = context_.backend();
-  backend.put_rows(queue_, intensity_sums, intensity_sums_);
-  if (!object_sums.empty()) backend.put_rows(queue_, object_sums, object_sums_);
-  backend.advance(queue_, intensity_sums.shape()[0]);
+  std::int64_t frames = 0;
+  const auto put = [&](const Array& from, Array& to) {
+    if (from.empty()) return;
+    backend.put_rows(queue_, from, to);
+    frames = from.shape()[0];
+  };
+  put(sums.intensity, sums_.intensity);
+  put(sums.object, sums_.object);
+  put(sums.patch, sums_.patch);
+  backend.advance(queue_, frames);
 }
 
-TrainingQueue::Sums TrainingQueue::sums_of(std::int64_t first, std::int64_t end) const {
-  const std::int64_t frames = std::min(end * batch_, places_) - first * batch_;
-  Sums out{rows_of(context_, intensity_sums_, first * batch_, frames), {}};
-  if (!object_sums_.empty()) out.object = rows_of(context_, object_sums_, first * batch_, frames);
+StepSums TrainingQueue::sums_of(std::int64_t first, std::int64_t end) const {
+  const std::int64_t frames = std::min(end * batch_, taken_) - first * batch_;
+  const auto rows = [&](const Array& all) {
+    return all.empty() ? Array() : rows_of(context_, all, first * batch_, frames);
+  };
+  StepSums out{rows(sums_.intensity), rows(sums_.object), rows(sums_.patch)};
   context_.backend().synchronize();
   return out;
 }

@@ -10,11 +10,20 @@
 
 namespace ptynet {
 
+// What a step leaves of each of its frames, f64; empty is what its objective has not.
+struct StepSums {
+  Array intensity;  // [n, 4]
+  Array object;     // [n]
+  Array patch;      // [n, 2]
+};
+
 // Used by one thread at a time.
 class TrainingQueue {
  public:
   // Throws Error (input) when the set does not fit itself.
   TrainingQueue(Context& context, const TrainingSet& set);
+  // Of known patches, which share the memory of `patterns`, on the device.
+  TrainingQueue(Context& context, const Patterns& patterns);
 
   // c64 [rows, columns]; throws Error (input) for another shape.
   void set_canvas(const Array& object);
@@ -25,31 +34,30 @@ class TrainingQueue {
   // The frames of the epoch's step `number`.
   std::int64_t size_of(std::int64_t number) const;
 
-  // In a recording. First of a step: the operands of its n frames, the canvas where there is one.
-  void take(Array& frames, Array& canvas) const;
+  // In a recording. First of a step: the operands of its n frames, the canvas and the patches where
+  // there are any.
+  void take(Patterns& patterns, Array& canvas) const;
   void take_rate(double factor, Adam& adam) const;
-  // Last of a step; object_sums is empty without a canvas.
-  void leave(const Array& intensity_sums, const Array& object_sums);
+  // Last of a step.
+  void leave(const StepSums& sums);
 
   // What the steps [first, end) left, frame after frame, on the host; waits for them.
-  struct Sums {
-    Array intensity;  // f64 [frames, 4]
-    Array object;     // f64 [frames], or empty
-  };
-  Sums sums_of(std::int64_t first, std::int64_t end) const;
+  StepSums sums_of(std::int64_t first, std::int64_t end) const;
 
  private:
+  void make_queue();
+
   Context& context_;
   std::int64_t places_;
   std::int64_t batch_ = 1;
-  // On the device, or where it reads from itself.
-  Array frames_;   // f32 [m h, w], one below the other
-  Array corners_;  // i32 [places, 2], of each in `frames_`
+  std::int64_t taken_ = 0;  // places of an epoch
+  // On the device, or where it reads from itself: f32 [m h, w], one below the other.
+  Patterns patterns_;
+  Array corners_;  // i32 [places, 2], of each in them
   Array canvas_;   // f32 [rows, columns, 2]; empty without
   Array canvas_corners_;
   StepQueue queue_;
-  Array intensity_sums_;  // f64 [places, 4], in the epoch's order
-  Array object_sums_;     // f64 [places]
+  StepSums sums_;  // of all places, in the epoch's order
 };
 
 }  // namespace ptynet

@@ -11,6 +11,7 @@
 
 #include "kernels/allocator.h"
 #include "kernels/array.h"
+#include "kernels/drawing.h"
 #include "kernels/math.h"
 #include "kernels/precision.h"
 
@@ -95,6 +96,19 @@ struct StepQueue {
   Array order;   // i32 [frames]: which windows are taken, one step after the other
   Array rates;   // f64 [steps]: learning rates
   Array cursor;  // i32 [2]: frames and steps that are done
+};
+
+// Objects to simulate with, an endless series of them (kernels/drawing.h). Arrays are on the
+// device.
+struct ObjectSeries {
+  ObjectKind kind = ObjectKind::kDeadLeaves;
+  ObjectRanges ranges;
+  std::uint64_t seed = 0;
+  Array glyphs;    // kText: u8 [kLetters, kGlyphRows, kGlyphColumns]
+  Array pictures;  // kPictures: their values, f32, one picture after the other
+  Array places;    // kPictures: of each a PicturePlace, as bytes, u8 [pictures, sizeof]
+
+  ObjectSource source() const;
 };
 
 // How detector counts become the network's input.
@@ -312,6 +326,14 @@ class Backend {
                     Array& state, Array& scaling) = 0;
   // x *= sqrt(power / sum x^2), unless x is all zeros.
   virtual void keep_power(Array& x, double power) = 0;
+
+  // Simulation. Item i of a call is number first[0] + i of an endless series, f64 [1] on the
+  // device: a whole number below 2^53.
+
+  // amplitude and phase (rad) f32 [n, h, w] of objects. Whether a pixel on the very edge of a thing
+  // belongs to it may differ between devices.
+  virtual void draw_objects(const ObjectSeries& series, const Array& first, Array& amplitude,
+                            Array& phase) = 0;
 
   // With `frames` and `steps` from queue.cursor; what is read beyond the queue's end is not
   // defined. y[i] = the window of `canvas` f32 [rows, columns] or [rows, columns, c] that begins at

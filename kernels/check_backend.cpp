@@ -302,6 +302,11 @@ class CheckBackend final : public Backend {
   void keep_power(Array& x, double power) override {
     both("keep_power", {x}, [&](Backend& on, Arrays& r) { on.keep_power(r[0], power); });
   }
+  void draw_objects(const ObjectSeries& series, const Array& first, Array& amplitude,
+                    Array& phase) override {
+    both("draw_objects", {amplitude, phase},
+         [&](Backend& on, Arrays& r) { on.draw_objects(series, first, r[0], r[1]); });
+  }
   void take_windows(const StepQueue& queue, const Array& canvas, const Array& corners,
                     Array& y) override {
     both("take_windows", {y},

@@ -55,7 +55,7 @@ void add_simulation(CLI::App& command, Arguments& arguments) {
            {"--images", "DIR",
             "windows of the folder's pictures (.png), turned and flipped, in the place of "
             "--objects; amplitude and phase from two of them"},
-           recipe.images)
+           arguments.job.images)
       ->group("Object options");
   arguments.probe.add_to(command);
   add_probe_jitter(command, recipe.jitter, arguments.job.jitter_defocus_m);
@@ -137,7 +137,7 @@ Report report_of(const TrainSummary& s) {
   r["patterns"] = s.patterns;
   r["loss"] = s.loss ? Report(*s.loss) : Report();
   r["seconds"] = s.seconds;
-  r["waited_seconds"] = s.waited_seconds;
+  r["simulated_seconds"] = s.simulated_seconds;
   r["output"] = s.output.empty() ? Report() : Report(s.output);
   r["checkpoint"] = s.checkpoint.empty() ? Report() : Report(s.checkpoint);
   if (s.held_out) {
@@ -153,7 +153,7 @@ Report report_of(const TrainSummary& s) {
 
 void log_summary(Console& console, const TrainSummary& s) {
   console.log(text(s.patterns, " patterns in ", s.steps, " steps and ", s.seconds, " s, ",
-                   s.waited_seconds, " s of them waiting for patterns"));
+                   s.simulated_seconds, " s of them to make the patterns"));
   if (const auto& h = s.held_out) {
     console.log(text(h->patterns, " held-out patterns: mean squared error ", h->plain.sum(),
                      " (their mean: ", h->mean_plain.sum(), "), weighted by the probe's intensity ",
@@ -251,8 +251,6 @@ void add_train(CLI::App& program) {
   add_simulation(command, *arguments);
   add_scans(command, *arguments);
   add_training_device(command, job.device, job.threads, job.precision);
-  add_integer(command, {"--pattern-threads", "N", "threads that simulate; 0: as many as --threads"},
-              {0, 4096}, job.pattern_threads);
   command.add_flag("--json", arguments->json, "print a summary as JSON on stdout");
   command.add_flag("--quiet", arguments->quiet, "no progress and no log, warnings only");
   arguments->checkpoint.add_to(command,

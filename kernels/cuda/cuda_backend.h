@@ -108,6 +108,8 @@ class CudaBackend final : public Backend {
   void adam(const AdamOptions& options, const std::vector<AdamTensor>& tensors, Array& state,
             Array& scaling) override;
   void keep_power(Array& x, double power) override;
+  void draw_objects(const ObjectSeries& series, const Array& first, Array& amplitude,
+                    Array& phase) override;
   void take_windows(const StepQueue& queue, const Array& canvas, const Array& corners,
                     Array& y) override;
   void take_rate(const StepQueue& queue, double factor, Array& rate) override;

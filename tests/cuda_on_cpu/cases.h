@@ -35,6 +35,7 @@ std::vector<Case> input_cases();
 std::vector<Case> object_cases();
 std::vector<Case> far_field_cases();
 std::vector<Case> diffraction_cases();
+std::vector<Case> drawing_cases();
 std::vector<Case> loss_cases();
 std::vector<Case> stitch_cases();
 std::vector<Case> step_queue_cases();

@@ -64,7 +64,8 @@ TEST_CASE("the same arguments give the same object, on any thread and in any ord
     std::vector<std::thread> threads;
     for (std::size_t t = 0; t < 4; ++t) {
       threads.emplace_back([&made, kind, t] {
-        for (const std::size_t k : {7 - t, t}) made[k] = make_object(kind, {}, 61, 47, 3, k % 4);
+        for (const std::size_t k : {7 - t, t})
+          made[k] = make_object(object_series(kind, {}, 3), 61, 47, k % 4);
       });
     }
     for (std::thread& thread : threads) thread.join();
@@ -74,7 +75,8 @@ TEST_CASE("the same arguments give the same object, on any thread and in any ord
     }
     CHECK_FALSE(same(made[0].amplitude, made[1].amplitude));
     CHECK_FALSE(
-        same(made[0].amplitude, make_object(kind, {}, 61, 47, 4, 0).amplitude));  // another seed
+        same(made[0].amplitude,
+             make_object(object_series(kind, {}, 4), 61, 47, 0).amplitude));  // another seed
   }
 }
 
@@ -86,7 +88,7 @@ TEST_CASE("values fill their ranges, and the phase follows the amplitude when sh
   ranges.phase_high_rad = 2;
   ranges.feature_high_px = 20;
   for (const ObjectKind kind : kKinds) {
-    const ObjectImage free = make_object(kind, ranges, 200, 160, 1, 2);
+    const ObjectImage free = make_object(object_series(kind, ranges, 1), 200, 160, 2);
     const auto amplitude = values_of(free.amplitude);
     const auto phase = values_of(free.phase);
     const auto [low, high] = std::minmax_element(amplitude.begin(), amplitude.end());
@@ -99,7 +101,7 @@ TEST_CASE("values fill their ranges, and the phase follows the amplitude when sh
     CHECK(*late - *early > 0.3 * 3);
     ObjectRanges together = ranges;
     together.shared = true;
-    const ObjectImage shared = make_object(kind, together, 200, 160, 1, 2);
+    const ObjectImage shared = make_object(object_series(kind, together, 1), 200, 160, 2);
     CHECK(same(shared.amplitude, free.amplitude));
     for (std::int64_t k = 0; k < 32000; k += 77) {
       const double share = (double{shared.amplitude.data<float>()[k]} - 0.5) / 0.25;
@@ -111,7 +113,8 @@ TEST_CASE("values fill their ranges, and the phase follows the amplitude when sh
 TEST_CASE("amplitude and phase of dead leaves are independent") {
   double sum = 0;
   for (std::uint64_t k = 0; k < 30; ++k) {
-    const ObjectImage object = make_object(ObjectKind::kDeadLeaves, {}, 128, 128, 5, k);
+    const ObjectImage object =
+        make_object(object_series(ObjectKind::kDeadLeaves, {}, 5), 128, 128, k);
     sum += correlation(object.amplitude, object.phase) / 30;
   }
   CHECK(std::abs(sum) < 0.1);
@@ -129,7 +132,7 @@ TEST_CASE("dead leaves are correlated as a power law of radii says") {
     double pairs = 0, both = 0, all = 0, square = 0;
     for (std::uint64_t k = 0; k < 12; ++k) {
       const Array image =
-          make_object(ObjectKind::kDeadLeaves, ranges, kSide, kSide, 9, k).amplitude;
+          make_object(object_series(ObjectKind::kDeadLeaves, ranges, 9), kSide, kSide, k).amplitude;
       const float* v = image.data<float>();
       for (std::int64_t r = 0; r < kSide; ++r) {
         for (std::int64_t c = 0; c + d < kSide; ++c) {
@@ -156,12 +159,14 @@ TEST_CASE("stars and characters have two levels, stars alternate around their mi
   ObjectRanges ranges;
   for (const ObjectKind kind : {ObjectKind::kSiemens, ObjectKind::kText}) {
     for (std::uint64_t k = 0; k < 5; ++k) {
-      const auto values = values_of(make_object(kind, ranges, 150, 180, 2, k).amplitude);
+      const auto values =
+          values_of(make_object(object_series(kind, ranges, 2), 150, 180, k).amplitude);
       CHECK(std::set<float>(values.begin(), values.end()).size() == 2);
     }
   }
   // Opposite pixels on the star's level take turns: marks are about half of a ring.
-  const Array star = make_object(ObjectKind::kSiemens, ranges, 400, 400, 2, 0).amplitude;
+  const Array star =
+      make_object(object_series(ObjectKind::kSiemens, ranges, 2), 400, 400, 0).amplitude;
   const float ground = star.data<float>()[0];
   const auto marks = std::count_if(star.data<float>(), star.data<float>() + star.elements(),
                                    [ground](float v) { return v != ground; });
@@ -174,7 +179,7 @@ TEST_CASE("ranges and extents that make no object are refused") {
   const auto with = [](auto change) {
     ObjectRanges ranges;
     change(ranges);
-    return [ranges] { make_object(ObjectKind::kText, ranges, 8, 8, 1, 1); };
+    return [ranges] { make_object(object_series(ObjectKind::kText, ranges, 1), 8, 8, 1); };
   };
   CHECK_THROWS_WITH(with([](ObjectRanges& r) { r.amplitude_low = -0.1; })(),
                     Contains("amplitudes"));
@@ -184,7 +189,8 @@ TEST_CASE("ranges and extents that make no object are refused") {
   CHECK_THROWS_WITH(with([](ObjectRanges& r) { r.phase_low_rad = std::nan(""); })(),
                     Contains("phases"));
   CHECK_THROWS_WITH(with([](ObjectRanges& r) { r.feature_low_px = 0; })(), Contains("features"));
-  CHECK_THROWS_WITH(make_object(ObjectKind::kCells, {}, 0, 8, 1, 1), Contains("0x8"));
+  CHECK_THROWS_WITH(make_object(object_series(ObjectKind::kCells, {}, 1), 0, 8, 1),
+                    Contains("0x8"));
 }
 
 TEST_CASE("two pictures become an object") {
@@ -223,7 +229,7 @@ TEST_CASE("windows of a folder of pictures come from it, in all eight orientatio
   std::set<std::pair<int, int>> steps;  // down and to the right, in grey levels
   bool different = false;
   for (std::uint64_t k = 0; k < 200; ++k) {
-    const ObjectImage window = library.window(ranges, 1, k);
+    const ObjectImage window = make_object(library.series(ranges, 1), 20, 16, k);
     REQUIRE(window.amplitude.shape() == Shape({20, 16}));
     const float* v = window.amplitude.data<float>();
     const auto grey = [v](std::int64_t at) { return static_cast<int>(std::lround(v[at] * 255)); };
@@ -237,12 +243,12 @@ TEST_CASE("windows of a folder of pictures come from it, in all eight orientatio
       }
     }
     different = different || !same(window.amplitude, window.phase);
-    CHECK(same(window.amplitude, library.window(ranges, 1, k).amplitude));
+    CHECK(same(window.amplitude, make_object(library.series(ranges, 1), 20, 16, k).amplitude));
   }
   CHECK(steps.size() == 8);
   CHECK(different);
   ranges.shared = true;
-  const ObjectImage shared = library.window(ranges, 1, 5);
+  const ObjectImage shared = make_object(library.series(ranges, 1), 20, 16, 5);
   CHECK(same(shared.amplitude, shared.phase));
 
   CHECK_THROWS_WITH(ImageLibrary(folder.path(), 25, 8), Contains("one.png") && Contains("25"));

@@ -90,8 +90,16 @@ bool same(const Array& a, const Array& b) {
   return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.bytes()) == 0;
 }
 
-bool same(const TrainingBatch& a, const TrainingBatch& b) {
+bool same(const Patterns& a, const Patterns& b) {
   return same(a.frames, b.frames) && same(a.amplitude, b.amplitude) && same(a.phase, b.phase);
+}
+
+// Patterns [first, first + count) of a series, made some at a time on the CPU.
+Patterns simulated(const PatternRecipe& recipe, const std::string& series, std::uint64_t first,
+                   std::int64_t count, std::int64_t at_a_time = 8, int threads = 2) {
+  Context context({Device{}, threads});
+  PatternSimulator simulator(context, recipe, series, at_a_time);
+  return patterns_on_host(context, simulator, first, count, kSide, kSide);
 }
 
 double counts_in(const Array& frames) {
@@ -103,8 +111,7 @@ double counts_in(const Array& frames) {
 }  // namespace
 
 TEST_CASE("a training pattern is the far field of its own patch, and a function of its number") {
-  const PatternMaker maker(recipe(), "training");
-  const TrainingBatch batch = maker.batch(7, 3);
+  const Patterns batch = simulated(recipe(), "training", 7, 3);
   Context context;
   Array object = Array::host(batch.frames.shape(), DType::kC64);
   context.backend().compose_object(batch.amplitude, batch.phase, object);
@@ -114,13 +121,50 @@ TEST_CASE("a training pattern is the far field of its own patch, and a function 
     REQUIRE(batch.frames.data<float>()[i] ==
             Approx(far.data<float>()[i]).epsilon(1e-4).margin(1e-4));
   }
-  CHECK(same(maker.batch(9, 1).frames, batch.frames.slice(2, 1)));
-  CHECK(same(PatternMaker(recipe(), "training").batch(7, 3), batch));
-  CHECK_FALSE(same(maker.batch(8, 1).amplitude, batch.amplitude.slice(0, 1)));
-  CHECK_FALSE(same(PatternMaker(recipe(), "held-out").batch(7, 3).amplitude, batch.amplitude));
+  const std::uint64_t seed = CounterRandom(5, "training").bits(0);
+  const ObjectSeries objects = object_series(ObjectKind::kDeadLeaves, recipe().ranges, seed);
+  CHECK(same(make_object(objects, kSide, kSide, 9).phase.reshape({1, kSide, kSide}),
+             batch.phase.slice(2, 1)));
+  CHECK(same(simulated(recipe(), "training", 9, 1).frames, batch.frames.slice(2, 1)));
+  CHECK_FALSE(same(simulated(recipe(), "training", 8, 1).amplitude, batch.amplitude.slice(0, 1)));
+  CHECK_FALSE(same(simulated(recipe(), "held-out", 7, 3).amplitude, batch.amplitude));
   PatternRecipe other = recipe();
   other.seed = 6;
-  CHECK_FALSE(same(PatternMaker(other, "training").batch(7, 3).amplitude, batch.amplitude));
+  CHECK_FALSE(same(simulated(other, "training", 7, 3).amplitude, batch.amplitude));
+}
+
+TEST_CASE("patterns are the same however many are made at a time, by any number of threads") {
+  PatternRecipe all = recipe();
+  all.jitter = {2, 3, 0.2};
+  all.noise = Noise::kPoisson;
+  all.photons = {{1e3, 1e5}};
+  const Patterns expected = simulated(all, "training", 3, 21, 21, 1);
+  for (const std::int64_t at_a_time : {1, 8, 64}) {
+    CHECK(same(simulated(all, "training", 3, 21, at_a_time, 3), expected));
+  }
+  // More of them than numbers are sent for at once.
+  const Patterns many = simulated(recipe(), "training", 0, 2100, 1);
+  const Patterns last = simulated(recipe(), "training", 2090, 10);
+  CHECK(same(patterns_within(many, 2090, 10), last));
+}
+
+TEST_CASE("patterns of pictures are windows of them") {
+  tests::TemporaryFolder folder;
+  Array ramp = Array::host({30, 40}, DType::kU8);
+  for (std::int64_t i = 0; i < ramp.elements(); ++i) {
+    ramp.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(i / 40 * 5 + i % 40 * 2);
+  }
+  io::write_png(folder / "ramp.png", ramp);
+  PatternRecipe of_pictures = recipe();
+  of_pictures.images = std::make_shared<const ImageLibrary>(folder.path(), kSide, kSide);
+  of_pictures.ranges = {0, 1, 0, 1, false, 8, 90};
+  const Patterns batch = simulated(of_pictures, "training", 0, 5);
+  for (std::int64_t k = 0; k < 5; ++k) {
+    const float* v = batch.amplitude.data<float>() + k * kPixels;
+    const auto grey = [v](std::int64_t at) { return std::lround(v[at] * 255); };
+    CHECK(grey(kPixels - 1) - grey(0) == 15 * (grey(kSide) - grey(0)) + 15 * (grey(1) - grey(0)));
+    CHECK(std::abs(grey(1) - grey(0)) + std::abs(grey(kSide) - grey(0)) == 7);
+  }
 }
 
 TEST_CASE("photons of training patterns are whole, and spread evenly in their logarithm") {
@@ -128,15 +172,14 @@ TEST_CASE("photons of training patterns are whole, and spread evenly in their lo
   noisy.ranges.amplitude_low = noisy.ranges.amplitude_high = 1;
   noisy.noise = Noise::kPoisson;
   noisy.photons = {{1e3, 1e5}};
-  const PatternMaker maker(noisy, "training");
   double mean_log = 0;
   constexpr std::int64_t kPatterns = 100;
+  const Array frames = simulated(noisy, "training", 0, kPatterns).frames;
+  for (std::int64_t i = 0; i < frames.elements(); ++i) {
+    REQUIRE(frames.data<float>()[i] == std::floor(frames.data<float>()[i]));
+  }
   for (std::int64_t k = 0; k < kPatterns; ++k) {
-    const Array frame = maker.batch(static_cast<std::uint64_t>(k), 1).frames;
-    for (std::int64_t i = 0; i < kPixels; ++i) {
-      REQUIRE(frame.data<float>()[i] == std::floor(frame.data<float>()[i]));
-    }
-    const double counts = counts_in(frame);
+    const double counts = counts_in(frames.slice(k, 1));
     REQUIRE(counts > 1e3 - 5 * std::sqrt(1e3));
     REQUIRE(counts < 1e5 + 5 * std::sqrt(1e5));
     mean_log += std::log10(counts) / kPatterns;
@@ -144,7 +187,7 @@ TEST_CASE("photons of training patterns are whole, and spread evenly in their lo
   // Uniform between 3 and 5: a standard deviation of 0.58, of the mean of 100 a tenth of it.
   CHECK(mean_log == Approx(4.0).margin(0.25));
   noisy.photons = {{0, 1e5}};
-  CHECK_THROWS_AS(PatternMaker(noisy, "training"), Error);
+  CHECK_THROWS_AS(simulated(noisy, "training", 0, 1), Error);
 }
 
 TEST_CASE("the probe of training patterns varies within its jitter") {
@@ -152,12 +195,12 @@ TEST_CASE("the probe of training patterns varies within its jitter") {
   moved.ranges.amplitude_low = moved.ranges.amplitude_high = 1;
   moved.ranges.phase_low_rad = moved.ranges.phase_high_rad = 0;
   moved.jitter = {0, 0, 0.5};
-  const PatternMaker maker(moved, "training");
+  const Array frames = simulated(moved, "training", 0, 60).frames;
   const double photons = counts_of(probe());
   double least = 2;
   double most = 0;
-  for (std::uint64_t k = 0; k < 60; ++k) {
-    const double share = counts_in(maker.batch(k, 1).frames) / photons;
+  for (std::int64_t k = 0; k < 60; ++k) {
+    const double share = counts_in(frames.slice(k, 1)) / photons;
     least = std::min(least, share);
     most = std::max(most, share);
   }
@@ -167,25 +210,14 @@ TEST_CASE("the probe of training patterns varies within its jitter") {
   CHECK(most > 1.4);
 }
 
-TEST_CASE("batches come in order and are the same from any number of threads, from any start") {
-  const auto maker = std::make_shared<PatternMaker>(recipe(), "training");
+TEST_CASE("an epoch's last batch is what is left, and epochs follow each other") {
   const EpochPlan plan{40, 16};
   CHECK(plan.batches() == 3);
-  std::vector<TrainingBatch> expected;
-  for (const auto& [first, count] :
-       {std::pair{0, 16}, std::pair{16, 16}, std::pair{32, 8}, std::pair{40, 16}, std::pair{56, 16},
-        std::pair{72, 8}, std::pair{80, 16}, std::pair{96, 16}}) {
-    expected.push_back(maker->batch(static_cast<std::uint64_t>(first), count));
-  }
-  for (const PatternThreads& threads :
-       {PatternThreads{1, 0, 1}, PatternThreads{3, 0, 4}, PatternThreads{2, 3, 4}}) {
-    for (const std::size_t start : {std::size_t{0}, std::size_t{4}}) {
-      PatternSource source(maker, plan, threads, static_cast<std::int64_t>(start));
-      for (std::size_t k = start; k < expected.size(); ++k) {
-        CAPTURE(threads.count, threads.low, start, k);
-        REQUIRE(same(source.next(), expected[k]));
-      }
-    }
+  const std::pair<std::uint64_t, std::int64_t> expected[] = {{0, 16},  {16, 16}, {32, 8},
+                                                             {40, 16}, {56, 16}, {72, 8}};
+  for (std::int64_t number = 0; number < 6; ++number) {
+    CHECK(plan.first(number) == expected[number].first);
+    CHECK(plan.size(number) == expected[number].second);
   }
 }
 
@@ -255,7 +287,7 @@ TEST_CASE("held-out losses are mean squares over the pixels, plain and by the pr
 
   PatternRecipe held_out = recipe();
   held_out.seed = 1;
-  const TrainingBatch batch = PatternMaker(held_out, "held-out").batch(0, 10);
+  const Patterns batch = simulated(held_out, "held-out", 0, 10);
   double plain = 0;
   double weighted = 0;
   double weights = 0;

@@ -100,7 +100,7 @@ bool same(const Array& a, const Array& b) {
 }
 
 // Frames tell the pairs apart: the index of each frame of a batch among all.
-std::vector<std::int64_t> indices_of(const TrainingBatch& batch, const Array& all) {
+std::vector<std::int64_t> indices_of(const Patterns& batch, const Array& all) {
   std::vector<std::int64_t> out;
   for (std::int64_t k = 0; k < batch.frames.shape()[0]; ++k) {
     for (std::int64_t i = 0; i < all.shape()[0]; ++i) {
@@ -125,7 +125,7 @@ TEST_CASE("training pairs: a frame is the far field of the patch that goes with 
   second.path = files.scans[1].scan;
   Scan scan = Scan::open(second);
   REQUIRE(pairs->count() > scan.count());
-  const TrainingBatch batch = pairs->batch({0, pairs->count() - scan.count(), 5});
+  const Patterns batch = pairs->batch({0, pairs->count() - scan.count(), 5});
   CHECK(same(batch.frames.slice(1, 1), scan.read(0, 1)));
   Context context;
   Array object = Array::host(batch.frames.shape(), DType::kC64);
@@ -149,10 +149,14 @@ TEST_CASE("training pairs: every pass shows each of them once, in an order of it
   const auto pairs = files.pairs();
   const std::int64_t n = pairs->count() - 7;
   const Array all = pairs->batch(first_indices(pairs->count())).frames;
-  const ShuffledPairs series(pairs, n, 3);
+  Context context;
+  const auto pass_from = [&](ShuffledPairs& series, std::uint64_t first, std::int64_t count) {
+    return patterns_on_host(context, series, first, count, pairs->height(), pairs->width());
+  };
+  ShuffledPairs series(context, pairs, n, 3);
   std::vector<std::vector<std::int64_t>> passes;
   for (std::uint64_t pass = 0; pass < 3; ++pass) {
-    passes.push_back(indices_of(series.batch(pass * static_cast<std::uint64_t>(n), n), all));
+    passes.push_back(indices_of(pass_from(series, pass * static_cast<std::uint64_t>(n), n), all));
     auto sorted = passes.back();
     std::sort(sorted.begin(), sorted.end());
     CHECK(sorted == first_indices(n));  // none of the last seven
@@ -161,11 +165,14 @@ TEST_CASE("training pairs: every pass shows each of them once, in an order of it
   CHECK(passes[0] != passes[1]);
   CHECK(passes[1] != passes[2]);
   // Across two passes, as a batch may lie.
-  const auto across = indices_of(series.batch(static_cast<std::uint64_t>(n) - 2, 4), all);
+  const auto across = indices_of(pass_from(series, static_cast<std::uint64_t>(n) - 2, 4), all);
   CHECK(across ==
         std::vector{passes[0][passes[0].size() - 2], passes[0].back(), passes[1][0], passes[1][1]});
-  CHECK(same(ShuffledPairs(pairs, n, 3).batch(5, 9).frames, series.batch(5, 9).frames));
-  CHECK_FALSE(same(ShuffledPairs(pairs, n, 4).batch(5, 9).frames, series.batch(5, 9).frames));
+  ShuffledPairs again(context, pairs, n, 3);
+  ShuffledPairs other(context, pairs, n, 4);
+  const Array frames = pass_from(series, 5, 9).frames;
+  CHECK(same(pass_from(again, 5, 9).frames, frames));
+  CHECK_FALSE(same(pass_from(other, 5, 9).frames, frames));
 }
 
 TEST_CASE("training pairs: a network learns from them and is judged by the last ones", "[pairs]") {

@@ -8,6 +8,7 @@ OperationCases operation_cases() {
   add_pointwise_cases(cases);
   add_physics_cases(cases);
   add_learning_cases(cases);
+  add_drawing_cases(cases);
   add_step_queue_cases(cases);
   return cases;
 }

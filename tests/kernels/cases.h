@@ -85,6 +85,7 @@ void add_convolution_cases(OperationCases& cases);
 void add_pointwise_cases(OperationCases& cases);
 void add_physics_cases(OperationCases& cases);
 void add_learning_cases(OperationCases& cases);
+void add_drawing_cases(OperationCases& cases);
 void add_step_queue_cases(OperationCases& cases);
 
 // All of them.
