@@ -8,17 +8,25 @@
 
 namespace ptynet {
 
+// A stream's name as numbers are drawn with it, FNV-1a(name). Device code has no strings: there it
+// is a constexpr variable.
+struct RandomName {
+  constexpr explicit RandomName(std::string_view name) {
+    for (const char letter : name) {
+      hash = (hash ^ static_cast<unsigned char>(letter)) * 0x100000001B3U;
+    }
+  }
+  std::uint64_t hash = 0xCBF29CE484222325U;
+};
+
 // SplitMix64 (Steele, Lea, Flood 2014) of FNV-1a(name) + seed * golden + (i + 1) * golden: the
 // same stream as the Python oracle, in any order and on any device.
 class CounterRandom {
  public:
-  CounterRandom(std::uint64_t seed, std::string_view name) {
-    std::uint64_t hash = 0xCBF29CE484222325U;
-    for (const char letter : name) {
-      hash = (hash ^ static_cast<unsigned char>(letter)) * 0x100000001B3U;
-    }
-    key_ = hash + seed * kGolden;
-  }
+  CounterRandom(std::uint64_t seed, std::string_view name)
+      : CounterRandom(seed, RandomName(name)) {}
+  PTYNET_HOST_DEVICE CounterRandom(std::uint64_t seed, RandomName name)
+      : key_(name.hash + seed * kGolden) {}
 
   PTYNET_HOST_DEVICE std::uint64_t bits(std::uint64_t i) const {
     std::uint64_t z = key_ + (i + 1) * kGolden;
