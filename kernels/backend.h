@@ -239,7 +239,7 @@ class Backend {
   // x, y c64 [n, h, w]; forward exp(-i 2 pi), unnormalised; the inverse carries 1 / (h w).
   virtual void fft2(const Array& x, FftDirection direction, Array& y) = 0;
   // I = sum over modes of |fftshift(fft2(probe * object))|^2; object c64 [n, h, w], probe c64
-  // [modes, h, w], y f32 [n, h, w].
+  // [modes, h, w], or [n, modes, h, w], one for each frame; y f32 [n, h, w].
   virtual void far_field_intensity(const Array& object, const Array& probe, Array& y) = 0;
   // Per frame: sums[.][0] = sum |sqrt I - sqrt I_predicted|, sums[.][1] = sum sqrt I over good
   // pixels (is_count(measured)); measured, predicted f32 [n, h, w], sums f64 [n, 2].

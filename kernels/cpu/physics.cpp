@@ -190,7 +190,8 @@ void CpuBackend::far_field_intensity(const Array& object, const Array& probe, Ar
   const std::int64_t n = object.shape()[0];
   const std::int64_t h = object.shape()[1];
   const std::int64_t w = object.shape()[2];
-  const std::int64_t modes = probe.shape()[0];
+  const bool of_each_frame = probe.shape().rank() == 4;
+  const std::int64_t modes = probe.shape()[of_each_frame ? 1 : 0];
   const Fft2<float>& transform = plan(h, w, FftDirection::kForward);
   Array waves = scratch({threads_, h, w}, DType::kC64);  // one exit wave per thread
   submit("far_field_intensity", y,
@@ -202,7 +203,8 @@ void CpuBackend::far_field_intensity(const Array& object, const Array& probe, Ar
              float* intensity = out + i * h * w;
              std::fill_n(intensity, h * w, 0.0F);
              for (std::int64_t mode = 0; mode < modes; ++mode) {
-               const Complex* light = illumination + mode * h * w;
+               const Complex* light =
+                   illumination + ((of_each_frame ? i * modes : 0) + mode) * h * w;
                const Complex* sample = in + i * h * w;
                for (std::int64_t p = 0; p < h * w; ++p) wave[p] = light[p] * sample[p];
                transform.run(wave, wave);

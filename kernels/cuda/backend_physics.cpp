@@ -95,15 +95,16 @@ void CudaBackend::fft2(const Array& x, FftDirection direction, Array& y) {
 }
 
 void CudaBackend::far_field_intensity(const Array& object, const Array& probe, Array& y) {
-  const auto modes = static_cast<int>(probe.shape()[0]);
+  const bool of_each_frame = probe.shape().rank() == 4;
+  const auto modes = static_cast<int>(probe.shape()[of_each_frame ? 1 : 0]);
   const auto [n, h, w] = extents_of(object);
   Array waves = scratch({std::int64_t{n} * modes, h, w}, DType::kC64);
   FftPlan& transform = plan({n * modes, h, w});
   Array space = transform_space(transform);
   submit("far_field_intensity", y,
          [shape = FarFieldShape{n, modes, h, w}, &transform, from = complex_data(object),
-          modes_of = ProbeModes{complex_data(probe), modes}, field = complex_data(waves),
-          memory = space.data(), to = y.data<float>()](Stream stream) {
+          modes_of = ProbeModes{complex_data(probe), modes, of_each_frame},
+          field = complex_data(waves), memory = space.data(), to = y.data<float>()](Stream stream) {
            exit_waves({shape.n, shape.h, shape.w}, from, modes_of, field, stream);
            transform.run(field, field, FftDirection::kForward, memory, stream);
            cuda::far_field_intensity(shape, field, to, stream);

@@ -78,10 +78,14 @@ void ReferenceBackend::far_field_intensity(const Array& object, const Array& pro
     const std::vector<Complex> sample = complex_values_of(object);
     const std::vector<Complex> light = complex_values_of(probe);
     std::vector<double> out(sample.size());
+    const bool of_each_frame = probe.shape().rank() == 4;
+    const auto modes = static_cast<std::size_t>(probe.shape()[of_each_frame ? 1 : 0]);
     for (std::size_t first = 0; first < sample.size(); first += h * w) {
-      for (std::size_t mode = 0; mode < light.size(); mode += h * w) {
+      const std::size_t of_frame = of_each_frame ? first * modes : 0;
+      for (std::size_t mode = 0; mode < modes; ++mode) {
+        const Complex* mode_light = light.data() + of_frame + mode * h * w;
         std::vector<Complex> wave(h * w);
-        for (std::size_t i = 0; i < h * w; ++i) wave[i] = light[mode + i] * sample[first + i];
+        for (std::size_t i = 0; i < h * w; ++i) wave[i] = mode_light[i] * sample[first + i];
         dft2(wave, h, w, FftDirection::kForward);
         for (std::size_t i = 0; i < h * w; ++i) {
           out[first + shifted(i, h, w)] += std::norm(wave[i]);

@@ -87,11 +87,11 @@ void add_transforms(OperationCases& cases) {
                        }});
     }
   }
-  for (const std::int64_t modes : {1, 3}) {
-    cases.push_back({text("far_field_intensity ", modes), [modes](Backend& backend) {
+  for (const Shape& probe : {Shape{1, 8, 7}, Shape{3, 8, 7}, Shape{3, 2, 8, 7}}) {
+    cases.push_back({text("far_field_intensity ", to_string(probe)), [probe](Backend& backend) {
                        Array y = Array::host({3, 8, 7}, DType::kF32);
                        backend.far_field_intensity(random_complex("object", {3, 8, 7}),
-                                                   random_complex("probe", {modes, 8, 7}), y);
+                                                   random_complex("probe", probe), y);
                        return std::vector<Output>{{y, 56}};
                      }});
   }
