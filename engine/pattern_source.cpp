@@ -40,7 +40,7 @@ PatternMaker::PatternMaker(const PatternRecipe& recipe, const std::string& serie
 
 Array PatternMaker::probe_of(std::uint64_t index) const {
   if (!variable_probe_) return recipe_.probe;
-  ProbeVariation variation = draw_variation(recipe_.jitter, seed_, index);
+  ProbeVariation variation = draw_variation({seed_, recipe_.jitter}, index);
   if (recipe_.photons) {
     const auto& [low, high] = *recipe_.photons;
     const double share = CounterRandom(seed_, "photons of a pattern").uniform(index);
