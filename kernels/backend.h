@@ -13,6 +13,7 @@
 #include "kernels/array.h"
 #include "kernels/math.h"
 #include "kernels/precision.h"
+#include "kernels/probe_variation.h"
 
 namespace ptynet {
 
@@ -241,6 +242,19 @@ class Backend {
   // I = sum over modes of |fftshift(fft2(probe * object))|^2; object c64 [n, h, w], probe c64
   // [modes, h, w], or [n, modes, h, w], one for each frame; y f32 [n, h, w].
   virtual void far_field_intensity(const Array& object, const Array& probe, Array& y) = 0;
+  // Patterns are simulated by their number in a series: pattern i of a call is number first + i.
+  // `first` is f64 [1], whole and below 2^53, on the device: one recording makes any of them.
+
+  // counts[i] = a sample of the expected counts by poisson_sample() (kernels/poisson.h), at pixel p
+  // from the numbers of photon_stream(seed, first + i) at p, p + h w, p + 2 h w, ...; f32 [n, h,
+  // w]. `counts` may be `expected`. All host backends give the same; a GPU, whose logarithms round
+  // otherwise, may take another sample for one pixel in millions.
+  virtual void photon_noise(const Array& expected, std::uint64_t seed, const Array& first,
+                            Array& counts) = 0;
+  // y[i] = the spectrum of the probe under draw_variation(series, first + i), without its inverse
+  // transform; spectrum c64 [modes, h, w] (fft2 of the probe), y c64 [n, modes, h, w].
+  virtual void vary_spectra(const Array& spectrum, const ProbeSeries& series, const Array& first,
+                            Array& y) = 0;
   // Per frame: sums[.][0] = sum |sqrt I - sqrt I_predicted|, sums[.][1] = sum sqrt I over good
   // pixels (is_count(measured)); measured, predicted f32 [n, h, w], sums f64 [n, 2].
   virtual void r_factor_sums(const Array& predicted, const Array& measured, Array& sums) = 0;

@@ -52,10 +52,11 @@ struct Summary {
 std::vector<Case> all_cases() {
   using namespace ptynet::cuda::tests;
   std::vector<Case> all;
-  for (const auto table : {convolution_cases, fused_cases, pointwise_cases, batch_norm_cases,
-                           batch_norm_training_cases, value_cases, resize_cases, input_cases,
-                           object_cases, far_field_cases, step_queue_cases, stitch_cases,
-                           optimiser_cases, diffraction_cases, loss_cases, conv_gradient_cases}) {
+  for (const auto table :
+       {convolution_cases, fused_cases, pointwise_cases, batch_norm_cases,
+        batch_norm_training_cases, value_cases, resize_cases, input_cases, object_cases,
+        far_field_cases, simulation_cases, step_queue_cases, stitch_cases, optimiser_cases,
+        diffraction_cases, loss_cases, conv_gradient_cases}) {
     for (Case& test : table()) all.push_back(std::move(test));
   }
   return all;

@@ -8,6 +8,7 @@
 
 #include "engine/probes.h"
 #include "engine/simulate.h"
+#include "kernels/backend.h"
 #include "tests/catch.h"
 
 using namespace ptynet;
@@ -280,6 +281,33 @@ TEST_CASE("a probe is propagated as the model is, and refused where the light le
   };
   CHECK(energy_of_columns(0, 40) < 1e-4 * energy_of_columns(88, 128));
   CHECK(energy(spread) < 0.99);
+}
+
+TEST_CASE("every backend varies a probe's spectrum as the host varies the probe") {
+  // A probe that is not square, in two modes.
+  Array probe = Array::host({2, 12, 9}, DType::kC64);
+  for (std::int64_t k = 0; k < probe.elements(); ++k) {
+    const auto i = static_cast<float>(k);
+    probe.data<std::complex<float>>()[k] = {std::sin(i * i), std::cos(3 * i * i)};
+  }
+  const VariableProbe variable(probe);
+  const ProbeSeries series{11, {2, 3, 0.2}, 1e-3, 1e3};
+  const Array first = Array::copy_of<double>({40}, {1});
+  for (const auto& backend : {make_cpu_backend(2), make_reference_backend()}) {
+    Array spectrum = Array::host(probe.shape(), DType::kC64);
+    backend->fft2(probe, FftDirection::kForward, spectrum);
+    Array spectra = Array::host({5, 2, 12, 9}, DType::kC64);
+    backend->vary_spectra(spectrum, series, first, spectra);
+    for (std::int64_t i = 0; i < 5; ++i) {
+      const Array one = Array::view(spectra.data<std::complex<float>>() + i * probe.elements(),
+                                    probe.shape(), DType::kC64);
+      Array varied = Array::host(probe.shape(), DType::kC64);
+      backend->fft2(one, FftDirection::kInverse, varied);
+      const Array expected =
+          variable.vary(draw_variation(series, 40 + static_cast<std::uint64_t>(i)));
+      CHECK(difference(expected, varied) < 1e-6);
+    }
+  }
 }
 
 TEST_CASE("photons are drawn evenly in the logarithm, beside the jitter") {
