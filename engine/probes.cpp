@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "kernels/cpu/fft.h"
-#include "kernels/random.h"
 
 namespace ptynet {
 
@@ -317,15 +316,6 @@ Array scale_to_photons(const Array& probe, double photons) {
   return out;
 }
 
-ProbeVariation draw_variation(const ProbeJitter& jitter, std::uint64_t seed, std::uint64_t index) {
-  const CounterRandom random(seed, "probe-jitter");
-  const auto drawn = [&](std::uint64_t which, double most) {
-    return most * (2 * random.uniform(4 * index + which) - 1);
-  };
-  return {drawn(0, jitter.shift_px), drawn(1, jitter.shift_px), drawn(2, jitter.defocus),
-          1 + drawn(3, jitter.scale)};
-}
-
 struct VariableProbe::State {
   explicit State(const Array& probe)
       : shape(checked(probe).shape()),
@@ -347,27 +337,19 @@ VariableProbe::VariableProbe(const Array& probe) : state_(std::make_unique<const
 VariableProbe::~VariableProbe() = default;
 VariableProbe::VariableProbe(VariableProbe&&) noexcept = default;
 
-namespace {
-
-// Ramp and chirp along one axis: exp(-i (2 pi k shift / n + pi defocus (k / n)^2)).
-std::vector<std::complex<float>> axis_factor(std::int64_t n, double shift, double defocus,
-                                             double scale) {
-  std::vector<std::complex<float>> out;
-  for (std::int64_t i = 0; i < n; ++i) {
-    const double k = static_cast<double>(i < (n + 1) / 2 ? i : i - n) / static_cast<double>(n);
-    out.push_back(narrow(std::polar(scale, -kPi * (2 * k * shift + defocus * k * k))));
-  }
-  return out;
-}
-
-}  // namespace
-
 Array VariableProbe::vary(const ProbeVariation& variation) const {
   const std::int64_t h = state_->shape[1];
   const std::int64_t w = state_->shape[2];
-  const auto rows = axis_factor(h, variation.shift_row_px, variation.defocus,
-                                std::sqrt(std::max(0.0, variation.scale)));
-  const auto columns = axis_factor(w, variation.shift_column_px, variation.defocus, 1);
+  std::vector<std::complex<float>> rows;
+  for (std::int64_t r = 0; r < h; ++r) {
+    const SpectrumFactor factor = row_factor(variation, r, h);
+    rows.emplace_back(factor.re, factor.im);
+  }
+  std::vector<std::complex<float>> columns;
+  for (std::int64_t c = 0; c < w; ++c) {
+    const SpectrumFactor factor = column_factor(variation, c, w);
+    columns.emplace_back(factor.re, factor.im);
+  }
   Array out = Array::host(state_->shape, DType::kC64);
   for (std::int64_t m = 0; m < state_->shape[0]; ++m) {
     auto* to = out.data<std::complex<float>>() + m * h * w;

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "kernels/array.h"
+#include "kernels/probe_variation.h"
 
 namespace ptynet {
 
@@ -60,25 +61,6 @@ inline constexpr double kMostPhotons = 1e30;
 Array scale_to_photons(const Array& probe, double photons);
 // Its counts as it is.
 double counts_of(const Array& probe);
-
-// How a probe differs from pattern to pattern.
-struct ProbeVariation {
-  double shift_row_px = 0;
-  double shift_column_px = 0;
-  double defocus = 0;  // further along the beam, in units of pixel^2 / wavelength
-  double scale = 1;    // of its counts
-};
-
-// The greatest variations; each is uniform between its negative and itself.
-struct ProbeJitter {
-  double shift_px = 0;
-  double defocus = 0;  // in units of pixel^2 / wavelength; at most n, or the light wraps around
-  double scale = 0;    // 0.2: counts between 0.8 and 1.2 times the probe's; below 1
-  bool any() const { return shift_px != 0 || defocus != 0 || scale != 0; }
-};
-
-// Pure: variation `index` of the series that `seed` names.
-ProbeVariation draw_variation(const ProbeJitter& jitter, std::uint64_t seed, std::uint64_t index);
 
 // A probe made ready to be varied: its spectrum, and a plan. vary() costs one transform per mode
 // and may be called from several threads at once.

@@ -14,6 +14,7 @@
 #include "kernels/drawing.h"
 #include "kernels/math.h"
 #include "kernels/precision.h"
+#include "kernels/probe_variation.h"
 
 namespace ptynet {
 
@@ -250,10 +251,11 @@ class Backend {
                             const OutputHead& phase_head, Array& amplitude, Array& phase) = 0;
   // object = amplitude * exp(i phase); c64 [n, h, w].
   virtual void compose_object(const Array& amplitude, const Array& phase, Array& object) = 0;
-  // x, y c64 [n, h, w]; forward exp(-i 2 pi), unnormalised; the inverse carries 1 / (h w).
+  // x, y c64 [n, h, w], which may be the same; forward exp(-i 2 pi), unnormalised; the inverse
+  // carries 1 / (h w).
   virtual void fft2(const Array& x, FftDirection direction, Array& y) = 0;
   // I = sum over modes of |fftshift(fft2(probe * object))|^2; object c64 [n, h, w], probe c64
-  // [modes, h, w], y f32 [n, h, w].
+  // [modes, h, w], or [n, modes, h, w], one for each frame; y f32 [n, h, w].
   virtual void far_field_intensity(const Array& object, const Array& probe, Array& y) = 0;
   // Per frame: sums[.][0] = sum |sqrt I - sqrt I_predicted|, sums[.][1] = sum sqrt I over good
   // pixels (is_count(measured)); measured, predicted f32 [n, h, w], sums f64 [n, 2].
@@ -327,13 +329,23 @@ class Backend {
   // x *= sqrt(power / sum x^2), unless x is all zeros.
   virtual void keep_power(Array& x, double power) = 0;
 
-  // Simulation. Item i of a call is number first[0] + i of an endless series, f64 [1] on the
-  // device: a whole number below 2^53.
+  // Simulation of patterns, which have numbers in an endless series: pattern i of a call is number
+  // first[0] + i, f64 [1] on the device, whole and below 2^53. One recording makes any of them.
 
   // amplitude and phase (rad) f32 [n, h, w] of objects. Whether a pixel on the very edge of a thing
   // belongs to it may differ between devices.
   virtual void draw_objects(const ObjectSeries& series, const Array& first, Array& amplitude,
                             Array& phase) = 0;
+  // counts[i] = a sample of the expected counts by poisson_sample() (kernels/poisson.h), at pixel p
+  // from the numbers of photon_stream(seed, first + i) at p, p + h w, p + 2 h w, ...; f32 [n, h,
+  // w]. `counts` may be `expected`. All host backends give the same; a GPU, whose logarithms round
+  // otherwise, may take another sample for one pixel in millions.
+  virtual void photon_noise(const Array& expected, std::uint64_t seed, const Array& first,
+                            Array& counts) = 0;
+  // y[i] = the spectrum of the probe under draw_variation(series, first + i), without its inverse
+  // transform; spectrum c64 [modes, h, w] (fft2 of the probe), y c64 [n, modes, h, w].
+  virtual void vary_spectra(const Array& spectrum, const ProbeSeries& series, const Array& first,
+                            Array& y) = 0;
 
   // With `frames` and `steps` from queue.cursor; what is read beyond the queue's end is not
   // defined. y[i] = the window of `canvas` f32 [rows, columns] or [rows, columns, c] that begins at

@@ -160,6 +160,16 @@ class CheckBackend final : public Backend {
     both("far_field_intensity", {y},
          [&](Backend& on, Arrays& r) { on.far_field_intensity(object, probe, r[0]); });
   }
+  void photon_noise(const Array& expected, std::uint64_t seed, const Array& first,
+                    Array& counts) override {
+    both("photon_noise", {counts},
+         [&](Backend& on, Arrays& r) { on.photon_noise(expected, seed, first, r[0]); });
+  }
+  void vary_spectra(const Array& spectrum, const ProbeSeries& series, const Array& first,
+                    Array& y) override {
+    both("vary_spectra", {y},
+         [&](Backend& on, Arrays& r) { on.vary_spectra(spectrum, series, first, r[0]); });
+  }
   void r_factor_sums(const Array& predicted, const Array& measured, Array& sums) override {
     both("r_factor_sums", {sums},
          [&](Backend& on, Arrays& r) { on.r_factor_sums(predicted, measured, r[0]); });

@@ -57,6 +57,7 @@ CASES = {
     "losses.cu": ["_loss", "_error"],
     "object.cu": ["compose_patches", "exit_waves"],
     "optimiser.cu": ["adam", "keep_power"],
+    "photon_noise.cu": ["photon_noise"],
     "pointwise.cu": ["activation", "add ", "concat_channels", "slice_channels", "output_heads_gradient"],
     "resize.cu": ["max_pool2d", "upsample_bilinear2d"],
     "step_queue.cu": ["take_", "put_rows", "advance"],
@@ -69,6 +70,7 @@ CASES = {
     "fused_first.cu": ["fused_first"],
     "fused_thin.cu": ["fused_thin"],
     "values.cu": ["convert", "scale fp32", "multiply", "random_uniform"],
+    "vary_spectra.cu": ["vary_spectra"],
 }
 # The CPU seconds after which a program hangs, some 3 times what all cases take, and how it is configured.
 KINDS = {"plain": (200, []), "address": (1200, ["-DPTYNET_SANITIZERS=address"])}

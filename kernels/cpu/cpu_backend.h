@@ -58,6 +58,10 @@ class CpuBackend final : public Backend {
   void compose_object(const Array& amplitude, const Array& phase, Array& object) override;
   void fft2(const Array& x, FftDirection direction, Array& y) override;
   void far_field_intensity(const Array& object, const Array& probe, Array& y) override;
+  void photon_noise(const Array& expected, std::uint64_t seed, const Array& first,
+                    Array& counts) override;
+  void vary_spectra(const Array& spectrum, const ProbeSeries& series, const Array& first,
+                    Array& y) override;
   void r_factor_sums(const Array& predicted, const Array& measured, Array& sums) override;
   void stitch(const Array& object, const Array& weight, const Array& corners, std::int64_t border,
               const CanvasSums& canvas) override;

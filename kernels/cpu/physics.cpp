@@ -8,6 +8,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/typed.h"
 #include "kernels/phasor.h"
+#include "kernels/poisson.h"
 
 namespace ptynet::cpu {
 
@@ -190,7 +191,8 @@ void CpuBackend::far_field_intensity(const Array& object, const Array& probe, Ar
   const std::int64_t n = object.shape()[0];
   const std::int64_t h = object.shape()[1];
   const std::int64_t w = object.shape()[2];
-  const std::int64_t modes = probe.shape()[0];
+  const bool of_each_frame = probe.shape().rank() == 4;
+  const std::int64_t modes = probe.shape()[of_each_frame ? 1 : 0];
   const Fft2<float>& transform = plan(h, w, FftDirection::kForward);
   Array waves = scratch({threads_, h, w}, DType::kC64);  // one exit wave per thread
   submit("far_field_intensity", y,
@@ -202,7 +204,8 @@ void CpuBackend::far_field_intensity(const Array& object, const Array& probe, Ar
              float* intensity = out + i * h * w;
              std::fill_n(intensity, h * w, 0.0F);
              for (std::int64_t mode = 0; mode < modes; ++mode) {
-               const Complex* light = illumination + mode * h * w;
+               const Complex* light =
+                   illumination + ((of_each_frame ? i * modes : 0) + mode) * h * w;
                const Complex* sample = in + i * h * w;
                for (std::int64_t p = 0; p < h * w; ++p) wave[p] = light[p] * sample[p];
                transform.run(wave, wave);
@@ -211,6 +214,63 @@ void CpuBackend::far_field_intensity(const Array& object, const Array& probe, Ar
                  for (std::int64_t c = 0; c < w; ++c)
                    to[(c + w / 2) % w] += std::norm(wave[r * w + c]);
                }
+             }
+           }
+         });
+}
+
+void CpuBackend::photon_noise(const Array& expected, std::uint64_t seed, const Array& first,
+                              Array& counts) {
+  const std::int64_t h = counts.shape()[1];
+  const std::int64_t w = counts.shape()[2];
+  submit("photon_noise", counts,
+         [=, n = counts.shape()[0], from = expected.data<float>(),
+          first_number = first.data<double>(), to = counts.data<float>()] {
+           const auto number = static_cast<std::uint64_t>(*first_number);
+           const auto pixels = static_cast<std::uint64_t>(h * w);
+    // Bright rows take longer.
+#pragma omp parallel for schedule(dynamic)
+           for (std::int64_t row = 0; row < n * h; ++row) {
+             const CounterRandom random =
+                 photon_stream(seed, number + static_cast<std::uint64_t>(row / h));
+             for (std::int64_t c = 0; c < w; ++c) {
+               const auto pixel = static_cast<std::uint64_t>(row % h * w + c);
+               to[row * w + c] = static_cast<float>(
+                   poisson_sample(double{from[row * w + c]}, random, pixel, pixels));
+             }
+           }
+         });
+}
+
+void CpuBackend::vary_spectra(const Array& spectrum, const ProbeSeries& series, const Array& first,
+                              Array& y) {
+  const std::int64_t modes = spectrum.shape()[0];
+  const std::int64_t h = spectrum.shape()[1];
+  const std::int64_t w = spectrum.shape()[2];
+  Array factors = scratch({threads_, h + w}, DType::kC64);  // one frame's per thread
+  submit("vary_spectra", y,
+         [=, n = y.shape()[0], from = spectrum.data<Complex>(), first_number = first.data<double>(),
+          factor_memory = factors.data<Complex>(), out = y.data<Complex>()] {
+           const auto number = static_cast<std::uint64_t>(*first_number);
+#pragma omp parallel for
+           for (std::int64_t i = 0; i < n; ++i) {
+             const ProbeVariation v =
+                 draw_variation(series, number + static_cast<std::uint64_t>(i));
+             Complex* rows = factor_memory + omp_get_thread_num() * (h + w);
+             Complex* columns = rows + h;
+             for (std::int64_t r = 0; r < h; ++r) {
+               const SpectrumFactor factor = row_factor(v, r, h);
+               rows[r] = {factor.re, factor.im};
+             }
+             for (std::int64_t c = 0; c < w; ++c) {
+               const SpectrumFactor factor = column_factor(v, c, w);
+               columns[c] = {factor.re, factor.im};
+             }
+             for (std::int64_t row = 0; row < modes * h; ++row) {
+               const Complex* of_probe = from + row * w;
+               Complex* to = out + (i * modes * h + row) * w;
+               for (std::int64_t c = 0; c < w; ++c)
+                 to[c] = of_probe[c] * rows[row % h] * columns[c];
              }
            }
          });

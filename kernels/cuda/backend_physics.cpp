@@ -3,8 +3,10 @@
 #include "kernels/cuda/far_field.h"
 #include "kernels/cuda/input_rule.h"
 #include "kernels/cuda/object.h"
+#include "kernels/cuda/photon_noise.h"
 #include "kernels/cuda/stitch.h"
 #include "kernels/cuda/values.h"
+#include "kernels/cuda/vary_spectra.h"
 
 namespace ptynet::cuda {
 
@@ -95,18 +97,43 @@ void CudaBackend::fft2(const Array& x, FftDirection direction, Array& y) {
 }
 
 void CudaBackend::far_field_intensity(const Array& object, const Array& probe, Array& y) {
-  const auto modes = static_cast<int>(probe.shape()[0]);
+  const bool of_each_frame = probe.shape().rank() == 4;
+  const auto modes = static_cast<int>(probe.shape()[of_each_frame ? 1 : 0]);
   const auto [n, h, w] = extents_of(object);
   Array waves = scratch({std::int64_t{n} * modes, h, w}, DType::kC64);
   FftPlan& transform = plan({n * modes, h, w});
   Array space = transform_space(transform);
   submit("far_field_intensity", y,
          [shape = FarFieldShape{n, modes, h, w}, &transform, from = complex_data(object),
-          modes_of = ProbeModes{complex_data(probe), modes}, field = complex_data(waves),
-          memory = space.data(), to = y.data<float>()](Stream stream) {
+          modes_of = ProbeModes{complex_data(probe), modes, of_each_frame},
+          field = complex_data(waves), memory = space.data(), to = y.data<float>()](Stream stream) {
            exit_waves({shape.n, shape.h, shape.w}, from, modes_of, field, stream);
            transform.run(field, field, FftDirection::kForward, memory, stream);
            cuda::far_field_intensity(shape, field, to, stream);
+         });
+}
+
+void CudaBackend::photon_noise(const Array& expected, std::uint64_t seed, const Array& first,
+                               Array& counts) {
+  const auto [n, h, w] = extents_of(counts);
+  if (counts.data() == expected.data()) updates({counts});
+  submit("photon_noise", counts,
+         [frames = NoisyFrames{n, h * w, expected.data<float>(), counts.data<float>()}, seed,
+          number = first.data<double>()](Stream stream) {
+           cuda::photon_noise(frames, seed, number, stream);
+         });
+}
+
+void CudaBackend::vary_spectra(const Array& spectrum, const ProbeSeries& series, const Array& first,
+                               Array& y) {
+  const auto [modes, h, w] = extents_of(spectrum);
+  const auto n = static_cast<int>(y.shape()[0]);
+  Array factors = scratch({n, h + w}, DType::kC64);
+  submit("vary_spectra", y,
+         [spectra = VariedSpectra{n, modes, h, w, complex_data(spectrum), complex_data(factors),
+                                  complex_data(y)},
+          series, number = first.data<double>()](Stream stream) {
+           cuda::vary_spectra(spectra, series, number, stream);
          });
 }
 

@@ -93,9 +93,10 @@ patch_kernel(Source source, int pixels, ProbeModes probe, PatchResults results) 
   const Complexes<kPixels> object = source.object(at, results);
   if (results.object != nullptr) store(complex_at<kPixels>(results.object, at), object);
   if (results.waves == nullptr) return;
+  const std::int64_t first_mode = probe.of_each_frame ? frame * probe.modes : 0;
   for (int mode = 0; mode < probe.modes; ++mode) {
     const Complexes<kPixels> light =
-        load_readonly(complex_at<kPixels>(probe.probe, std::int64_t{mode} * pixels + pixel));
+        load_readonly(complex_at<kPixels>(probe.probe, (first_mode + mode) * pixels + pixel));
     store(complex_at<kPixels>(results.waves, (frame * probe.modes + mode) * pixels + pixel),
           product(light, object));
   }

@@ -24,6 +24,7 @@ struct NetworkOutput {
 struct ProbeModes {
   const float* probe = nullptr;  // c64 [modes, h, w]
   int modes = 0;
+  bool of_each_frame = false;  // c64 [n, modes, h, w]
 };
 
 // Null where nobody wants them.

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numbers>
 
+#include "kernels/poisson.h"
 #include "kernels/reference/reference_backend.h"
 
 namespace ptynet::reference {
@@ -77,15 +78,54 @@ void ReferenceBackend::far_field_intensity(const Array& object, const Array& pro
     const auto w = static_cast<std::size_t>(object.shape()[2]);
     const std::vector<Complex> sample = complex_values_of(object);
     const std::vector<Complex> light = complex_values_of(probe);
+    const bool of_each_frame = probe.shape().rank() == 4;
+    const auto modes = static_cast<std::size_t>(probe.shape()[of_each_frame ? 1 : 0]);
     std::vector<double> out(sample.size());
     for (std::size_t first = 0; first < sample.size(); first += h * w) {
-      for (std::size_t mode = 0; mode < light.size(); mode += h * w) {
+      const std::size_t of_frame = of_each_frame ? first * modes : 0;
+      for (std::size_t mode = 0; mode < modes; ++mode) {
+        const Complex* mode_light = light.data() + of_frame + mode * h * w;
         std::vector<Complex> wave(h * w);
-        for (std::size_t i = 0; i < h * w; ++i) wave[i] = light[mode + i] * sample[first + i];
+        for (std::size_t i = 0; i < h * w; ++i) wave[i] = mode_light[i] * sample[first + i];
         dft2(wave, h, w, FftDirection::kForward);
         for (std::size_t i = 0; i < h * w; ++i) {
           out[first + shifted(i, h, w)] += std::norm(wave[i]);
         }
+      }
+    }
+    store(out, y);
+  });
+}
+
+void ReferenceBackend::photon_noise(const Array& expected, std::uint64_t seed, const Array& first,
+                                    Array& counts) {
+  submit("photon_noise", [=]() mutable {
+    std::vector<double> out = values_of(expected);
+    const auto pixels = static_cast<std::uint64_t>(counts.shape()[1] * counts.shape()[2]);
+    const auto number = static_cast<std::uint64_t>(first.data<double>()[0]);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      const CounterRandom random = photon_stream(seed, number + i / pixels);
+      out[i] = poisson_sample(out[i], random, i % pixels, pixels);
+    }
+    store(out, counts);
+  });
+}
+
+void ReferenceBackend::vary_spectra(const Array& spectrum, const ProbeSeries& series,
+                                    const Array& first, Array& y) {
+  submit("vary_spectra", [=]() mutable {
+    const std::int64_t h = spectrum.shape()[1];
+    const std::int64_t w = spectrum.shape()[2];
+    const std::vector<Complex> of_probe = complex_values_of(spectrum);
+    const auto number = static_cast<std::uint64_t>(first.data<double>()[0]);
+    std::vector<Complex> out;
+    for (std::int64_t frame = 0; frame < y.shape()[0]; ++frame) {
+      const ProbeVariation v = draw_variation(series, number + static_cast<std::uint64_t>(frame));
+      for (std::int64_t i = 0; i < spectrum.elements(); ++i) {
+        const SpectrumFactor row = row_factor(v, i / w % h, h);
+        const SpectrumFactor column = column_factor(v, i % w, w);
+        out.push_back(of_probe[static_cast<std::size_t>(i)] * Complex(row.re, row.im) *
+                      Complex(column.re, column.im));
       }
     }
     store(out, y);

@@ -37,6 +37,7 @@ std::vector<Case> far_field_cases();
 std::vector<Case> diffraction_cases();
 std::vector<Case> drawing_cases();
 std::vector<Case> loss_cases();
+std::vector<Case> simulation_cases();
 std::vector<Case> stitch_cases();
 std::vector<Case> step_queue_cases();
 std::vector<Case> optimiser_cases();

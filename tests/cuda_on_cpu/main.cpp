@@ -55,8 +55,8 @@ std::vector<Case> all_cases() {
   for (const auto table :
        {convolution_cases, fused_cases, pointwise_cases, batch_norm_cases,
         batch_norm_training_cases, value_cases, resize_cases, input_cases, object_cases,
-        far_field_cases, step_queue_cases, stitch_cases, optimiser_cases, diffraction_cases,
-        drawing_cases, loss_cases, conv_gradient_cases}) {
+        far_field_cases, drawing_cases, simulation_cases, step_queue_cases, stitch_cases,
+        optimiser_cases, diffraction_cases, loss_cases, conv_gradient_cases}) {
     for (Case& test : table()) all.push_back(std::move(test));
   }
   return all;

@@ -27,6 +27,7 @@ struct Variant {
   OutputHead amplitude, phase;
   int modes;  // 0: no waves
   bool aligned;
+  bool probe_of_each_frame = false;
 };
 
 std::vector<double> doubles(const Array& y) {
@@ -51,7 +52,9 @@ Input make_input(const Variant& v) {
   const int channels = v.from == From::kNetwork ? v.channels : 2;
   return {rounded(random_values("x", all * channels, -1, 1), v.precision),
           random_values("amplitude", all, -0.2, 2), random_values("phase", all, -40, 40),
-          random_values("probe", v.modes * pixels_of(v.shape) * 2, -1, 1)};
+          random_values("probe",
+                        (v.probe_of_each_frame ? v.shape.n : 1) * v.modes * pixels_of(v.shape) * 2,
+                        -1, 1)};
 }
 
 std::vector<Complex> complex_of(const std::vector<float>& pairs) {
@@ -86,9 +89,11 @@ Expected reference(const Variant& v, const Input& in) {
   if (v.from == From::kObject) out.object = complex_of(in.x);
   const std::vector<Complex> probe = complex_of(in.probe);
   const auto pixels = static_cast<std::size_t>(pixels_of(s));
+  const std::size_t of_frame = static_cast<std::size_t>(v.modes) * pixels;
   for (std::size_t first = 0; first < out.object.size(); first += pixels) {
-    for (std::size_t i = 0; i < probe.size(); ++i) {
-      out.waves.push_back(probe[i] * out.object[first + i % pixels]);
+    const std::size_t probe_of_frame = v.probe_of_each_frame ? first / pixels * of_frame : 0;
+    for (std::size_t i = 0; i < of_frame; ++i) {
+      out.waves.push_back(probe[probe_of_frame + i] * out.object[first + i % pixels]);
     }
   }
   return out;
@@ -112,7 +117,7 @@ Outcome run_variant(const Variant& v) {
   const Placed phase = room(expected.phase.size());
   const Placed object = room(2 * expected.object.size());
   const Placed waves = room(2 * expected.waves.size());
-  const ProbeModes modes{floats(probe), v.modes};
+  const ProbeModes modes{floats(probe), v.modes, v.probe_of_each_frame};
   PatchResults results{floats(amplitude), floats(phase), floats(object),
                        v.modes > 0 ? floats(waves) : nullptr};
   if (v.from == From::kObject) {
@@ -142,7 +147,8 @@ void add_case(const Variant& v, std::vector<Case>& cases) {
   cases.push_back(
       {v.from == From::kObject ? "exit_waves" : "compose_patches",
        v.from == From::kNetwork ? std::string(name_of(v.precision)) : "",
-       text("n", s.n, " ", s.h, "x", s.w, from, " m", v.modes, v.aligned ? "" : " unaligned"),
+       text("n", s.n, " ", s.h, "x", s.w, from, " m", v.modes, v.aligned ? "" : " unaligned",
+            v.probe_of_each_frame ? " a probe each" : ""),
        [v] { return run_variant(v); }});
 }
 
@@ -162,6 +168,7 @@ std::vector<Case> object_cases() {
       add_case({From::kPolar, shape, Precision::kF32, 0, kNone, kNone, 0, aligned}, cases);
       add_case({From::kPolar, shape, Precision::kF32, 0, kNone, kNone, 4, aligned}, cases);
       add_case({From::kObject, shape, Precision::kF32, 0, kNone, kNone, 2, aligned}, cases);
+      add_case({From::kObject, shape, Precision::kF32, 0, kNone, kNone, 3, aligned, true}, cases);
     }
   }
   return cases;

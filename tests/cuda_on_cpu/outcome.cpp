@@ -74,6 +74,22 @@ Outcome compare(const std::vector<double>& expected, const std::vector<float>& f
   return compare(expected, std::vector<double>(found.begin(), found.end()), tolerance);
 }
 
+Outcome compare_exactly(const std::vector<double>& expected, const std::vector<float>& found) {
+  if (expected.size() != found.size()) {
+    fail_runtime("expected ", expected.size(), " elements, found ", found.size());
+  }
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    const double y = double{found[i]};
+    const bool both_nan = std::isnan(expected[i]) && std::isnan(y);
+    const bool same = expected[i] == y && std::signbit(expected[i]) == std::signbit(y);
+    if (both_nan || same) continue;
+    return {
+        HUGE_VAL, HUGE_VAL,
+        text("element ", i, " of ", expected.size(), ": expected ", expected[i], ", found ", y)};
+  }
+  return {};
+}
+
 Outcome same_bytes(const Placed& once, const Placed& again) {
   if (bytes_of(once) == bytes_of(again)) return {};
   return {0, HUGE_VAL, "two runs left different bytes"};

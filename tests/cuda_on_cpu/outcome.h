@@ -49,6 +49,8 @@ Outcome compare(const std::vector<double>& expected, const std::vector<double>& 
                 const Tolerance& tolerance);
 Outcome compare(const std::vector<double>& expected, const std::vector<float>& found,
                 const Tolerance& tolerance);
+// Nothing may be off, not even the sign of a zero; any NaN is as good as another.
+Outcome compare_exactly(const std::vector<double>& expected, const std::vector<float>& found);
 // Fails where two runs did not leave the same bytes.
 Outcome same_bytes(const Placed& once, const Placed& again);
 // The worse of both.

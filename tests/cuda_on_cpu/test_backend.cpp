@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "tests/cuda_on_cpu/backend_fixture.h"
+#include "tests/kernels/recorded_patterns.h"
 
 using namespace ptynet;
 using namespace ptynet::tests;
@@ -36,14 +37,17 @@ TEST_CASE("what operations update in place moves only when a recording runs") {
   Array state = Array::copy_of<double>({1e-3, 4}, {2});
   Array scaling = Array::copy_of<double>({4, 5, 6}, {3});
   Array probe = random_array("probe", {7});
-  const Array updated[] = {p.running_mean,  p.running_var, t.value, t.first_moment,
-                           t.second_moment, state,         scaling, probe};
+  Array frames = random_array("frames", {1, 4, 5}, 0, 40);
+  const Array first = Array::copy_of<double>({9}, {1});
+  const Array updated[] = {p.running_mean, p.running_var, t.value, t.first_moment, t.second_moment,
+                           state,          scaling,       probe,   frames};
   std::vector<Array> before;
   for (const Array& a : updated) before.push_back(a.clone());
   const auto work = [&](Backend& on) {
     on.batch_norm_training(x, p, batch, y);
     on.adam({}, {t}, state, scaling);
     on.keep_power(probe, 3);
+    on.photon_noise(frames, 3, first, frames);
   };
   const auto is_as_before = [&] {
     for (std::size_t i = 0; i < before.size(); ++i) CHECK(difference(updated[i], before[i]) == 0);
@@ -52,10 +56,10 @@ TEST_CASE("what operations update in place moves only when a recording runs") {
   is_as_before();
   const auto replay = cuda->record([&] { work(*cuda); });
   is_as_before();
-  CHECK(replay->time_steps().size() == 3);
+  CHECK(replay->time_steps().size() == 4);
   is_as_before();
-  CHECK(replay->steps() ==
-        std::vector<std::string>{"batch_norm_training [2, 3, 4, 5]", "adam [2]", "keep_power [7]"});
+  CHECK(replay->steps() == std::vector<std::string>{"batch_norm_training [2, 3, 4, 5]", "adam [2]",
+                                                    "keep_power [7]", "photon_noise [1, 4, 5]"});
   // Who asks for memory now does not get what the recording needs.
   std::vector<Array> others;
   for (std::int64_t bytes = 8; bytes <= 4096; bytes *= 2) {
@@ -74,6 +78,10 @@ TEST_CASE("what operations update in place moves only when a recording runs") {
     CHECK(difference(updated[i], before[i]) > 0);
     CHECK(difference(found[i], updated[i]) <= tolerance_of(x.elements()));
   }
+}
+
+TEST_CASE("a CUDA recording simulates whatever patterns its number says") {
+  check_recorded_patterns(*cuda::make_backend(on_cuda()));
 }
 
 TEST_CASE("a CUDA recording gives the bytes of the first run, sees new inputs, and has its steps") {

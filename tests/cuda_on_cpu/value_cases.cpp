@@ -35,23 +35,6 @@ double nearest(double v, const Format& format) {
   return std::abs(out) < beyond ? out : std::copysign(HUGE_VAL, v);
 }
 
-// Nothing may be off, not even the sign of a zero; any NaN is as good as another.
-Outcome compare_exactly(const std::vector<double>& expected, const std::vector<float>& found) {
-  if (expected.size() != found.size()) {
-    fail_runtime("expected ", expected.size(), " elements, found ", found.size());
-  }
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    const double y = double{found[i]};
-    const bool both_nan = std::isnan(expected[i]) && std::isnan(y);
-    const bool same = expected[i] == y && std::signbit(expected[i]) == std::signbit(y);
-    if (both_nan || same) continue;
-    return {
-        HUGE_VAL, HUGE_VAL,
-        text("element ", i, " of ", expected.size(), ": expected ", expected[i], ", found ", y)};
-  }
-  return {};
-}
-
 // Halfway between numbers of a format, and just beside: of either sign, between even and odd ones,
 // at the ends of a power of two, among subnormals and where infinity begins.
 std::vector<float> ties(const Format& format) {

@@ -8,6 +8,7 @@
 
 #include "engine/probes.h"
 #include "engine/simulate.h"
+#include "kernels/backend.h"
 #include "tests/catch.h"
 
 using namespace ptynet;
@@ -282,12 +283,52 @@ TEST_CASE("a probe is propagated as the model is, and refused where the light le
   CHECK(energy(spread) < 0.99);
 }
 
+TEST_CASE("every backend varies a probe's spectrum as the host varies the probe") {
+  // A probe that is not square, in two modes.
+  Array probe = Array::host({2, 12, 9}, DType::kC64);
+  for (std::int64_t k = 0; k < probe.elements(); ++k) {
+    const auto i = static_cast<float>(k);
+    probe.data<std::complex<float>>()[k] = {std::sin(i * i), std::cos(3 * i * i)};
+  }
+  const VariableProbe variable(probe);
+  const ProbeSeries series{11, {2, 3, 0.2}, 1e-3, 1e3};
+  const Array first = Array::copy_of<double>({40}, {1});
+  for (const auto& backend : {make_cpu_backend(2), make_reference_backend()}) {
+    Array spectrum = Array::host(probe.shape(), DType::kC64);
+    backend->fft2(probe, FftDirection::kForward, spectrum);
+    Array spectra = Array::host({5, 2, 12, 9}, DType::kC64);
+    backend->vary_spectra(spectrum, series, first, spectra);
+    for (std::int64_t i = 0; i < 5; ++i) {
+      const Array one = Array::view(spectra.data<std::complex<float>>() + i * probe.elements(),
+                                    probe.shape(), DType::kC64);
+      Array varied = Array::host(probe.shape(), DType::kC64);
+      backend->fft2(one, FftDirection::kInverse, varied);
+      const Array expected =
+          variable.vary(draw_variation(series, 40 + static_cast<std::uint64_t>(i)));
+      CHECK(difference(expected, varied) < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("photons are drawn evenly in the logarithm, beside the jitter") {
+  const ProbeJitter jitter{0, 0, 0.2};
+  double mean = 0;
+  for (std::uint64_t k = 0; k < 1000; ++k) {
+    const double scale = draw_variation({7, jitter, 0.1, 1000}, k).scale;
+    const double share = CounterRandom(7, "photons of a pattern").uniform(k);
+    CHECK(scale == Approx(draw_variation({7, jitter}, k).scale * std::pow(10, 4 * share - 1)));
+    mean += std::log10(scale) / 1000;
+  }
+  CHECK(std::abs(mean - 1) < 0.15);
+}
+
 TEST_CASE("variations are pure, uniform, and stay within what was asked") {
   const ProbeJitter jitter{2, 5, 0.2};
   double least = 0, most = 0, mean = 0;
   for (std::uint64_t k = 0; k < 1000; ++k) {
-    const ProbeVariation v = draw_variation(jitter, 7, k);
-    CHECK(draw_variation(jitter, 7, k).defocus == v.defocus);
+    const ProbeVariation v = draw_variation({7, jitter}, k);
+    CHECK(draw_variation({7, jitter}, k).defocus == v.defocus);
+    REQUIRE(v.defocus == 5 * (2 * CounterRandom(7, "probe-jitter").uniform(4 * k + 2) - 1));
     REQUIRE(std::abs(v.shift_row_px) <= 2);
     REQUIRE(std::abs(v.shift_column_px) <= 2);
     REQUIRE(std::abs(v.scale - 1) <= 0.2);
@@ -298,7 +339,7 @@ TEST_CASE("variations are pure, uniform, and stay within what was asked") {
   CHECK(least < -4.9);
   CHECK(most > 4.9);
   CHECK(std::abs(mean) < 0.3);
-  const ProbeVariation none = draw_variation({}, 7, 3);
+  const ProbeVariation none = draw_variation({7, {}}, 3);
   CHECK(none.scale == 1);
   CHECK(none.shift_row_px == 0);
 }

@@ -17,6 +17,7 @@
 #include "io/npy.h"
 #include "io/png.h"
 #include "io/result.h"
+#include "kernels/backend.h"
 #include "tests/support.h"
 
 using namespace ptynet;
@@ -141,6 +142,31 @@ TEST_CASE("noise is a pure function of seed and frame") {
   for (std::thread& thread : threads) thread.join();
   for (std::size_t k = 0; k < 3; ++k) CHECK(noisy[k] == noisy[k + 3]);
   CHECK(noisy[0] != noisy[1]);
+}
+
+TEST_CASE("photon noise is the same on every backend, and stays what it was") {
+  // From the engine as it was when only the host drew: seed 3, frame 2.
+  const std::vector<float> means{0, 0.3F, 4, 9.99F, 10, 14, 200, 5e4F, 1e9F, 4.2e9F};
+  std::vector<float> expected;
+  for (int i = 0; i < 30; ++i) expected.push_back(means[static_cast<std::size_t>(i) % 10]);
+  CHECK(poisson_counts(expected.data(), 30, 3, 2) ==
+        std::vector<double>{0, 0, 4,  10, 9,  10, 215, 49929, 1000008968, 4200067343,
+                            0, 0, 10, 7,  4,  14, 226, 49973, 999962457,  4199960254,
+                            0, 0, 7,  10, 10, 11, 202, 49967, 999973849,  4200028852});
+  constexpr std::uint64_t kNumber = (std::uint64_t{1} << 53) - 5;
+  const Array frames = Array::copy_of(expected, {3, 2, 5});
+  const Array first = Array::copy_of<double>({static_cast<double>(kNumber)}, {1});
+  for (const auto& backend : {make_cpu_backend(2), make_reference_backend()}) {
+    Array counts = Array::host(frames.shape(), DType::kF32);
+    backend->photon_noise(frames, 3, first, counts);
+    for (std::uint64_t k = 0; k < 3; ++k) {
+      const std::vector<double> drawn =
+          poisson_counts(expected.data() + 10 * k, 10, 3, kNumber + k);
+      const float* found = counts.data<float>() + 10 * k;
+      CHECK(std::vector<float>(found, found + 10) ==
+            std::vector<float>(drawn.begin(), drawn.end()));
+    }
+  }
 }
 
 TEST_CASE("two seeds give no frame the same noise, whatever the frame") {

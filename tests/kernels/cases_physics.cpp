@@ -87,11 +87,11 @@ void add_transforms(OperationCases& cases) {
                        }});
     }
   }
-  for (const std::int64_t modes : {1, 3}) {
-    cases.push_back({text("far_field_intensity ", modes), [modes](Backend& backend) {
+  for (const Shape& probe : {Shape{1, 8, 7}, Shape{3, 8, 7}, Shape{3, 2, 8, 7}}) {
+    cases.push_back({text("far_field_intensity ", to_string(probe)), [probe](Backend& backend) {
                        Array y = Array::host({3, 8, 7}, DType::kF32);
                        backend.far_field_intensity(random_complex("object", {3, 8, 7}),
-                                                   random_complex("probe", {modes, 8, 7}), y);
+                                                   random_complex("probe", probe), y);
                        return std::vector<Output>{{y, 56}};
                      }});
   }
@@ -109,6 +109,38 @@ void add_transforms(OperationCases& cases) {
                      backend.random_uniform(3, "noise", -2, 5, y);
                      return std::vector<Output>{{y}};
                    }});
+}
+
+void add_simulation(OperationCases& cases) {
+  // Counts are the same to the last, but each row is compared with its largest.
+  for (const double mean : {0.01, 2.0, 30.0, 1e4, 1e9}) {
+    for (const double first : {0.0, 5e9}) {
+      cases.push_back({text("photon_noise ", mean, " from ", first), [=](Backend& backend) {
+                         const Array means = random_array("means", {3, 6, 35}, 0, 2 * mean);
+                         Array counts = Array::host(means.shape(), DType::kF32);
+                         backend.photon_noise(means, 3, Array::copy_of<double>({first}, {1}),
+                                              counts);
+                         return std::vector<Output>{{counts}};
+                       }});
+    }
+  }
+  struct Spectra {
+    Shape y;
+    double first;
+    ProbeSeries series;
+  };
+  const Spectra all[] = {{{1, 1, 8, 8}, 0, {1, {2, 0, 0}}},
+                         {{5, 3, 7, 9}, 17, {2, {2, 9, 0.3}, 0.5, 20}},
+                         {{2, 2, 1, 12}, 0x1p52 + 1, {3, {0, 12, 0}, 1, 3}}};
+  for (const Spectra& v : all) {
+    cases.push_back(
+        {text("vary_spectra ", to_string(v.y), " from ", v.first), [v](Backend& backend) {
+           Array y = Array::host(v.y, DType::kC64);
+           backend.vary_spectra(random_complex("spectrum", {v.y[1], v.y[2], v.y[3]}), v.series,
+                                Array::copy_of<double>({v.first}, {1}), y);
+           return std::vector<Output>{{y, 4}};  // two complex products
+         }});
+  }
 }
 
 // The object's amplitude may be negative, as a network's.
@@ -164,6 +196,7 @@ void add_physics_cases(OperationCases& cases) {
   }
   add_output_heads(cases);
   add_transforms(cases);
+  add_simulation(cases);
   for (const std::int64_t modes : {1, 3}) {
     for (const Shape& frames : {Shape{3, 8, 7}, Shape{2, 5, 9}, Shape{5, 16, 16}}) {
       add_diffraction(cases, frames, modes);

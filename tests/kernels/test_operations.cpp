@@ -8,6 +8,7 @@
 #include "tests/catch.h"
 #include "tests/kernels/cases.h"
 #include "tests/kernels/compare.h"
+#include "tests/kernels/recorded_patterns.h"
 
 using namespace ptynet;
 using namespace ptynet::tests;
@@ -108,6 +109,14 @@ TEST_CASE("a recording gives the same bytes as the first run, and sees new input
   CHECK_FALSE(
       std::equal(first.data<float>(), first.data<float>() + first.elements(), y.data<float>()));
   CHECK(replay->time_steps().size() == 2);
+}
+
+TEST_CASE("a recording simulates whatever patterns its number says") {
+  for (const auto& backend :
+       {make_cpu_backend(2), make_reference_backend(),
+        make_check_backend(make_cpu_backend(2), make_reference_backend(), 0)}) {
+    check_recorded_patterns(*backend);
+  }
 }
 
 TEST_CASE("bad pixels make no number, whatever they hold") {
