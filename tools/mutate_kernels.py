@@ -51,6 +51,7 @@ CASES = {
     "conv_weight_products.h": ["weight_gradient"],
     "conv_wgmma_kernel.cu": ["wgmma"],
     "diffraction.cu": ["far_field_gradient", "exit_wave_gradient"],
+    "drawing.cu": ["draw_objects"],
     "far_field.cu": ["far_field", "intensity_residual"],
     "frame_reader.h": ["input_rule", "far_field", "intensity_residual"],
     "input_rule.cu": ["input_rule"],
