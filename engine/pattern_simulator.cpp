@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/poisson.h"
 #include "kernels/random.h"
 
 namespace ptynet {
@@ -44,6 +45,14 @@ void check(const PatternRecipe& recipe) {
       fail_input("expected photons with 0 < low <= high, found ", (*photons)[0], " to ",
                  (*photons)[1]);
     }
+  }
+  const double counts = counts_of(recipe.probe);  // refuses a dark one
+  const double most = (recipe.photons ? (*recipe.photons)[1] : counts) *
+                      recipe.ranges.amplitude_high * recipe.ranges.amplitude_high;
+  const auto pixels = static_cast<double>(recipe.probe.shape()[1] * recipe.probe.shape()[2]);
+  if (recipe.noise == Noise::kPoisson && !(most <= kMostCounts * pixels)) {
+    fail_input("frames would have up to ", most, " counts: with noise expected at most ",
+               kMostCounts, " per pixel, which 32 bits hold; give fewer photons");
   }
 }
 

@@ -182,7 +182,7 @@ void take_scans(Arguments& arguments) {
 void fill(Arguments& arguments) {
   TrainOptions& job = arguments.job;
   take_scans(arguments);
-  if (!job.recipe.images.empty()) arguments.objects.expect_none_of_procedural("--images", false);
+  if (!job.images.empty()) arguments.objects.expect_none_of_procedural("--images", false);
   if (arguments.probe.source.photons && job.recipe.photons) {
     fail_input("--photons and --noise poisson:PHOTONS exclude each other: give one of them");
   }

@@ -6,7 +6,7 @@
 #   correctness  the kernels' cases on the device; the demo there beside the CPU
 #   sanitize     the cases under compute-sanitizer
 #   speed        times of the kernels and of the networks
-#   learn        times of steps of fine-tuning in each precision
+#   learn        times of steps of fine-tuning in each precision, and of training on simulated patterns
 #   baseline     PyTorch's times (needs torch, and PTYNET_REFERENCE with torch_reference.py)
 #   soak         sessions of random shapes made and destroyed, the same job again and again: same bytes, no
 #                more memory
@@ -197,6 +197,9 @@ learn() {
         --precision "$precision" --batch 16 --device cuda --seconds 2 --no-peak --layers
     done
   done
+  # How long patterns take beside the training on them: simulated_seconds of seconds.
+  step "training on simulated patterns" 60 "$ptynet" train --architecture ptynet-s --minutes 0.3 --held-out 64 --noise \
+    poisson:1e4:1e6 --probe-jitter 2,0,0.1 --device cuda --precision tf32 --output "$work/trained.h5" --json --quiet
 }
 
 times_of() { # NETWORK PRECISION BATCH PATH [OPTION...]

@@ -385,7 +385,7 @@ TEST_CASE("pictures under the same name that changed are another run") {
   };
   std::filesystem::create_directory(run.path("pictures"));
   paint(100);
-  run.options.recipe.images = run.path("pictures");
+  run.options.images = run.path("pictures");
   run.options.checkpoint = run.path("state.h5");
   run.options.epochs = 1;
   train(run.options);
@@ -492,6 +492,6 @@ TEST_CASE("training refuses what cannot be, before it begins") {
   refuses("state.h5");
   run.options.log = run.options.resume = run.path("state.h5");
   refuses("is the input");
-  run.options.recipe.images = run.path("no-such-folder");
+  run.options.images = run.path("no-such-folder");
   refuses("no-such-folder");
 }
