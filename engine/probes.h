@@ -1,14 +1,12 @@
-// Probes to simulate with, by Fresnel propagation, and what is measured and varied of a probe.
+// Probes to simulate with, by Fresnel propagation, and what is measured of a probe.
 //
 // A probe is c64 [modes, n, n] on object pixels, its middle at pixel n / 2, for the unnormalised
 // transform (docs/conventions.md). docs/simulation.md has the formulas.
 #pragma once
 
 #include <cstdint>
-#include <memory>
 
 #include "kernels/array.h"
-#include "kernels/probe_variation.h"
 
 namespace ptynet {
 
@@ -61,21 +59,5 @@ inline constexpr double kMostPhotons = 1e30;
 Array scale_to_photons(const Array& probe, double photons);
 // Its counts as it is.
 double counts_of(const Array& probe);
-
-// A probe made ready to be varied: its spectrum, and a plan. vary() costs one transform per mode
-// and may be called from several threads at once.
-class VariableProbe {
- public:
-  explicit VariableProbe(const Array& probe);  // c64 [modes, h, w]
-  ~VariableProbe();
-  VariableProbe(VariableProbe&&) noexcept;
-
-  // c64 [modes, h, w]; shift and defocus as in an endless repetition of the frame.
-  Array vary(const ProbeVariation& variation) const;
-
- private:
-  struct State;
-  std::unique_ptr<const State> state_;
-};
 
 }  // namespace ptynet
