@@ -300,6 +300,7 @@ void Finetuning::write_weights() const {
   record.probe = trainer_.probe();
   record.settings = "ptynet finetune\n";
   for (const auto& [name, value] : identity_) record.settings += text(name, " ", value, "\n");
+  record.choices = to_text(trainer_.choices());
   record.scores = {{"r_before", summary_.r_before},
                    {"r_after", summary_.r_after},
                    {"r_flat_object", summary_.r_flat_object},

@@ -6,7 +6,6 @@
 #include <complex>
 
 #include "autograd/losses.h"
-#include "engine/choice_cache.h"
 #include "engine/predictor.h"
 #include "engine/training_queue.h"
 
@@ -444,6 +443,17 @@ void Trainer::restore(const TrainerState& state) {
   }
   for (auto& [from, to] : values) context_->backend().copy(from, to);
   context_->backend().synchronize();
+}
+
+ChosenWays Trainer::choices() const {
+  ChosenWays out = used_choices(context_->backend());
+  out.insert(taken_.begin(), taken_.end());
+  return out;
+}
+
+void Trainer::take_choices(const ChosenWays& ways) {
+  ptynet::take_choices(ways, context_->backend());
+  taken_ = ways;
 }
 
 Array Trainer::probe() const {
