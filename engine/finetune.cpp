@@ -185,6 +185,7 @@ double Finetuning::calibration(const Array& probe) {
 double Finetuning::scale_by_network(const Array& probe) {
   SessionOptions o;
   o.context = context_options();
+  o.context.tune = false;  // a run that goes on must find the same scale
   o.height = scan_.height();
   o.width = scan_.width();
   o.batch = std::min(kFramesAtOnce, frames_.shape()[0]);

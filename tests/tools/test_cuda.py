@@ -222,6 +222,14 @@ class Resuming(OnTwin):
                     del file["choices"]
                 self.assertEqual(self.resume(job), (resumed, []))
 
+    def test_a_probe_scaled_by_the_network_is_the_same_whatever_the_cache_says(self):
+        job = [*self.FINETUNE, "--calibrate-probe", "network"]
+        self.run_whole(job)
+        self.choose(min)
+        whole = self.run_whole(job)
+        self.choose(max)
+        self.assertEqual(self.resume(job), (whole, []))
+
     def test_damaged_choices_are_refused(self):
         self.run_whole(self.FINETUNE)
         resume = [*self.FINETUNE, "--resume", "state.h5"]
