@@ -316,7 +316,7 @@ void Trainer::keep(const TrainingSet& set) {
     fail_input("a consistency term needs corners on the canvas, and nothing else does");
   }
   std::erase_if(plans_, [](const auto& plan) { return plan.first.queued; });
-  queue_ = std::make_unique<TrainingQueue>(*context_, set);
+  queue_ = std::make_unique<TrainingQueue>(*context_, set, options_.batch);
 }
 
 TrainingQueue& Trainer::queue() {
@@ -328,7 +328,7 @@ void Trainer::set_canvas(const Array& object) { queue().set_canvas(object); }
 
 void Trainer::begin_epoch(const std::vector<std::int64_t>& order, const std::vector<double>& rates,
                           std::int64_t first_batch) {
-  queue().begin_epoch(order, rates, options_.batch, first_batch);
+  queue().begin_epoch(order, rates, first_batch);
   next_batch_ = told_batch_ = first_batch;
 }
 

@@ -44,23 +44,27 @@ Array rows_of(Context& context, const Array& array, std::int64_t first, std::int
 
 }  // namespace
 
-TrainingQueue::TrainingQueue(Context& context, const TrainingSet& set)
-    : context_(context), places_(static_cast<std::int64_t>(set.indices.size())) {
+TrainingQueue::TrainingQueue(Context& context, const TrainingSet& set, std::int64_t batch)
+    : context_(context), places_(static_cast<std::int64_t>(set.indices.size())), batch_(batch) {
   const Shape& s = set.frames.shape();
   if (s.rank() != 3 || set.frames.dtype() != DType::kF32 || places_ < 1) {
     fail_input("a training set has frames f32[m, h, w] and at least one to train on, found ",
                describe(set.frames), " and ", places_);
   }
   corners_ = on_device(context, frame_corners(set));
-  frames_ = within_reach(context, set.frames).reshape({s[0] * s[1], s[2]});
   if (!set.corners.empty()) {
     canvas_corners_ = on_device(context, set.corners);
     canvas_ = context.allocate({set.canvas[0], set.canvas[1], 2}, DType::kF32);
     object_sums_ = context.allocate({places_}, DType::kF64);
   }
   intensity_sums_ = context.allocate({places_, 4}, DType::kF64);
-  queue_ = {context.allocate({places_}, DType::kI32), context.allocate({places_}, DType::kF64),
-            context.allocate({2}, DType::kI32)};
+  // What the last step fetches for the next lies beyond the epoch's end.
+  queue_ = {context.allocate({places_ + 2 * batch}, DType::kI32),
+            context.allocate({places_}, DType::kF64), context.allocate({2}, DType::kI32)};
+  frames_ = within_reach(context, set.frames).reshape({s[0] * s[1], s[2]});
+  if (frames_.device() == context.device()) return;
+  coming_ = context.allocate({batch, s[1], s[2]}, DType::kF32);
+  ahead_ = {queue_.order, queue_.rates, context.allocate({2}, DType::kI32)};
 }
 
 void TrainingQueue::set_canvas(const Array& object) {
@@ -72,32 +76,46 @@ void TrainingQueue::set_canvas(const Array& object) {
 }
 
 void TrainingQueue::begin_epoch(const std::vector<std::int64_t>& order,
-                                const std::vector<double>& rates, std::int64_t batch,
-                                std::int64_t first_batch) {
-  const auto steps = (places_ + batch - 1) / batch;
+                                const std::vector<double>& rates, std::int64_t first_batch) {
+  const auto steps = (places_ + batch_ - 1) / batch_;
   if (static_cast<std::int64_t>(order.size()) != places_ ||
       static_cast<std::int64_t>(rates.size()) != steps) {
     fail_input("an epoch of ", places_, " frames has as many places and ", steps, " rates, found ",
                order.size(), " and ", rates.size());
   }
-  batch_ = batch;
   const auto send = [&](const Array& host, Array to) { context_.backend().copy(host, to); };
-  send(Array::copy_of(std::vector<std::int32_t>(order.begin(), order.end()), {places_}),
-       queue_.order);
+  std::vector<std::int32_t> places(order.begin(), order.end());
+  places.resize(static_cast<std::size_t>(queue_.order.elements()), 0);  // of some frame
+  send(Array::copy_of(places, queue_.order.shape()), queue_.order);
   send(Array::copy_of(rates, {steps}), queue_.rates.slice(0, steps));
-  send(Array::copy_of<std::int32_t>(
-           {static_cast<std::int32_t>(first_batch * batch), static_cast<std::int32_t>(first_batch)},
-           {2}),
-       queue_.cursor);
+  const Array cursor = Array::copy_of<std::int32_t>(
+      {static_cast<std::int32_t>(first_batch * batch_), static_cast<std::int32_t>(first_batch)},
+      {2});
+  send(cursor, queue_.cursor);
+  if (coming_.empty()) return;
+  send(cursor, ahead_.cursor);
+  fetch();
+}
+
+// The next step's frames, while a step computes.
+void TrainingQueue::fetch() {
+  context_.backend().take_windows(ahead_, frames_, corners_, coming_);
+  context_.backend().advance(ahead_, batch_);
 }
 
 std::int64_t TrainingQueue::size_of(std::int64_t number) const {
   return std::min(batch_, places_ - number * batch_);
 }
 
-void TrainingQueue::take(Array& frames, Array& canvas) const {
-  context_.backend().take_windows(queue_, frames_, corners_, frames);
-  if (!canvas.empty()) context_.backend().take_windows(queue_, canvas_, canvas_corners_, canvas);
+void TrainingQueue::take(Array& frames, Array& canvas) {
+  Backend& backend = context_.backend();
+  if (coming_.empty()) {
+    backend.take_windows(queue_, frames_, corners_, frames);
+  } else {
+    backend.copy(coming_.slice(0, frames.shape()[0]), frames);
+    backend.beside([this] { fetch(); });
+  }
+  if (!canvas.empty()) backend.take_windows(queue_, canvas_, canvas_corners_, canvas);
 }
 
 void TrainingQueue::take_rate(double factor, Adam& adam) const {
