@@ -83,6 +83,7 @@ void save_choices(const fs::path& file, Backend& backend) {
   if (!own.is_object()) own = Json::object();
   const Json before = own;
   for (const auto& [task, choice] : *backend.choices()) {
+    if (choice.seconds.empty()) continue;
     own[task] = {{"chosen", choice.chosen}, {"seconds", choice.seconds}};
   }
   if (own == before) return;
@@ -96,6 +97,26 @@ void save_choices(const fs::path& file, Backend& backend) {
   if (!out) failed = std::make_error_code(std::errc::io_error);
   if (!failed) fs::rename(written, file, failed);
   if (failed) fs::remove(written, failed);
+}
+
+ChosenWays used_choices(Backend& backend) {
+  ChosenWays out;
+  if (backend.choices() == nullptr) return out;
+  for (const auto& [task, choice] : *backend.choices()) {
+    if (choice.used) out.emplace(task, choice.chosen);
+  }
+  return out;
+}
+
+void take_choices(const ChosenWays& ways, Backend& backend) {
+  if (backend.choices() == nullptr) return;
+  for (const auto& [task, way] : ways) (*backend.choices())[task] = {way, {}};
+}
+
+std::string to_text(const ChosenWays& ways) {
+  std::string out;
+  for (const auto& [task, way] : ways) out += text(task, ": ", way, "\n");
+  return out;
 }
 
 }  // namespace ptynet

@@ -185,6 +185,7 @@ double Finetuning::calibration(const Array& probe) {
 double Finetuning::scale_by_network(const Array& probe) {
   SessionOptions o;
   o.context = context_options();
+  o.context.tune = false;  // a run that goes on must find the same scale
   o.height = scan_.height();
   o.width = scan_.width();
   o.batch = std::min(kFramesAtOnce, frames_.shape()[0]);
@@ -300,6 +301,7 @@ void Finetuning::write_weights() const {
   record.probe = trainer_.probe();
   record.settings = "ptynet finetune\n";
   for (const auto& [name, value] : identity_) record.settings += text(name, " ", value, "\n");
+  record.choices = to_text(trainer_.choices());
   record.scores = {{"r_before", summary_.r_before},
                    {"r_after", summary_.r_after},
                    {"r_flat_object", summary_.r_flat_object},

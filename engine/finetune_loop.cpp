@@ -287,6 +287,7 @@ void FinetuneLoop::save(const std::string& path) {
                {"r_before", before_.all},
                {"validation_r_before", before_.held_out}};
   put(state, c);
+  put_choices(trainer_, c);
   log_.put(c);
   if (canvas_ != nullptr && partial_.batch > 0) c.tensors["canvas"]["object"] = canvas_->object();
   if (best_) {
@@ -309,6 +310,7 @@ void FinetuneLoop::resume(const io::Checkpoint& checkpoint) {
                ": the checkpoint is damaged: use another one, or begin again without --resume");
   }
   last_good_ = text(options_.resume, " (", epoch_, " epochs and ", partial_.batch, " batches)");
+  take_choices(checkpoint, options_.resume, trainer_, options_.warning);
   const auto before = checkpoint.numbers.find(kThreads);
   const int now = omp_get_max_threads();
   const bool on_cpu = trainer_.context().device().kind == DeviceKind::kCpu;

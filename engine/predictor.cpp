@@ -56,7 +56,7 @@ Predictor::Predictor(const Architecture& architecture, const StateDict& state,
   options_.context.tf32 = options.precision == Precision::kTf32;
   context_ = std::make_unique<Context>(options_.context);
   expect_precision(*context_, options.precision);
-  load_choices(choice_file(), context_->backend());
+  if (options.context.tune) load_choices(choice_file(), context_->backend());
   network_ = std::make_unique<Network>(*context_, architecture, state);
   if (options.mask.empty()) return;
   if (options.mask.shape() != Shape{options.height, options.width}) {

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <iomanip>
 
+#include "engine/choice_cache.h"
 #include "engine/frame_prefetch.h"
 #include "engine/load_architecture.h"
 #include "engine/residual.h"
@@ -132,6 +133,7 @@ class Reconstruction {
   RSums stitched_sums_;
   std::vector<float> residual_;
   std::vector<float> residual_stitched_;
+  std::string choices_;  // of the session, as text
   ReconstructSummary summary_;
 };
 
@@ -273,6 +275,7 @@ io::Result Reconstruction::result() const {
   p.architecture = architecture_.name;
   p.device = to_string(context_.device());
   p.precision = name_of(options_.precision);
+  if (!choices_.empty()) p.more["choices"] = choices_;
   p.seconds = summary_.seconds;
   p.frames_per_second = summary_.frames_per_second;
   p.network_seconds = summary_.network_seconds;
@@ -331,6 +334,7 @@ ReconstructSummary Reconstruction::run() {
   if (summary_.frames > 0) mean_counts = baselines_.mean_counts();
   warn_about_training(weights_.trained_for, scan_, mean_counts, options_.warning);
 
+  choices_ = to_text(used_choices(session.context().backend()));
   const io::Result made = result();
   writer.write(made);
   if (pictures) pictures->draw(made);

@@ -238,6 +238,7 @@ void Training::resume() {
     fail_input(options_.resume, ": ", problem.what(),
                ": the checkpoint is damaged: use another one, or begin again without --resume");
   }
+  take_choices(*checkpoint_, options_.resume, *trainer_, options_.warning);
   checkpoint_.reset();  // its tensors are the trainer's now
   checkpoint_written_ = options_.resume;
   if (options_.tell) {
@@ -260,6 +261,7 @@ void Training::write_checkpoint() {
   out.job = kJob;
   out.options = identity();
   put(sound_state(), out);
+  put_choices(*trainer_, out);
   log_.put(out);
   out.numbers["batches"] = static_cast<double>(steps_);
   out.numbers["seconds"] = seconds();
@@ -289,6 +291,7 @@ void Training::write_weights() const {
   }
   record.probe = patterns_.probe;
   record.settings = settings();
+  record.choices = to_text(trainer_->choices());
   record.scores["epochs"] = static_cast<double>(steps_) / static_cast<double>(batches());
   if (log_.rows() > 0) record.scores["loss"] = log_.at(log_.rows() - 1, "loss");
   if (const auto& held_out = summary_.held_out) {

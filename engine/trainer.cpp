@@ -6,7 +6,6 @@
 #include <complex>
 
 #include "autograd/losses.h"
-#include "engine/choice_cache.h"
 #include "engine/predictor.h"
 #include "engine/training_queue.h"
 
@@ -312,7 +311,7 @@ void Trainer::keep(const TrainingSet& set) {
     fail_input("a consistency term needs corners on the canvas, and nothing else does");
   }
   std::erase_if(plans_, [](const auto& plan) { return plan.first.queued; });
-  queue_ = std::make_unique<TrainingQueue>(*context_, set);
+  queue_ = std::make_unique<TrainingQueue>(*context_, set, options_.batch);
 }
 
 Patterns& Trainer::keep_patterns(std::int64_t count) {
@@ -323,7 +322,7 @@ Patterns& Trainer::keep_patterns(std::int64_t count) {
   };
   std::erase_if(plans_, [](const auto& plan) { return plan.first.queued; });
   patterns_ = {room(), room(), room()};
-  queue_ = std::make_unique<TrainingQueue>(*context_, patterns_);
+  queue_ = std::make_unique<TrainingQueue>(*context_, patterns_, options_.batch);
   return patterns_;
 }
 
@@ -336,7 +335,7 @@ void Trainer::set_canvas(const Array& object) { queue().set_canvas(object); }
 
 void Trainer::begin_epoch(const std::vector<std::int64_t>& order, const std::vector<double>& rates,
                           std::int64_t first_batch) {
-  queue().begin_epoch(order, rates, options_.batch, first_batch);
+  queue().begin_epoch(order, rates, first_batch);
   next_batch_ = told_batch_ = first_batch;
 }
 
@@ -451,6 +450,17 @@ void Trainer::restore(const TrainerState& state) {
   }
   for (auto& [from, to] : values) context_->backend().copy(from, to);
   context_->backend().synchronize();
+}
+
+ChosenWays Trainer::choices() const {
+  ChosenWays out = used_choices(context_->backend());
+  out.insert(taken_.begin(), taken_.end());
+  return out;
+}
+
+void Trainer::take_choices(const ChosenWays& ways) {
+  ptynet::take_choices(ways, context_->backend());
+  taken_ = ways;
 }
 
 Array Trainer::probe() const {

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "autograd/optimiser.h"
+#include "engine/choice_cache.h"
 #include "engine/planned_replay.h"
 #include "layers/network.h"
 
@@ -143,6 +144,13 @@ class Trainer {
   void restore(const TrainerState& state);  // Throws Error (input) when it does not fit.
   Array probe() const;                      // c64 [modes, h, w] on the host; empty without one
 
+  // The way that computed each convolution so far, by what is computed, in this trainer and the one
+  // that its choices were taken from; empty on a device without a choice.
+  ChosenWays choices() const;
+  // To compute as that one did. On the same device and versions (Backend::description()), before
+  // the first step and the first prediction.
+  void take_choices(const ChosenWays& ways);
+
   Context& context() { return *context_; }
   const Context& context() const { return *context_; }
   // Trainable values that are not frozen.
@@ -194,6 +202,7 @@ class Trainer {
   std::int64_t next_batch_ = 0;           // of the epoch, to be asked for
   std::int64_t told_batch_ = 0;           // the first that outcomes() has not told of
   std::unique_ptr<Forward> forward_;
+  ChosenWays taken_;
 };
 
 }  // namespace ptynet

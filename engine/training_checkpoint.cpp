@@ -4,6 +4,8 @@
 #include <cmath>
 #include <complex>
 
+#include "io/bytes.h"
+
 namespace ptynet {
 
 namespace {
@@ -117,6 +119,23 @@ TrainerState trainer_state_of(const io::Checkpoint& checkpoint) {
   expect_not_negative("probe", out.probe_second_moment);
   out.probe_steps = static_cast<double>(whole_number(checkpoint, "probe_steps", kMostSteps));
   return out;
+}
+
+void put_choices(Trainer& trainer, io::Checkpoint& checkpoint) {
+  checkpoint.choices = trainer.choices();
+  if (checkpoint.choices.empty()) return;
+  checkpoint.chosen_on = trainer.context().backend().description();
+}
+
+void take_choices(const io::Checkpoint& checkpoint, const std::string& path, Trainer& trainer,
+                  const Log& warning) {
+  if (checkpoint.choices.empty()) return;
+  const std::string here = trainer.context().backend().description();
+  if (checkpoint.chosen_on == here) return trainer.take_choices(checkpoint.choices);
+  if (!warning) return;
+  warning(text(path, ": the run began on '", io::printable(checkpoint.chosen_on),
+               "' and goes on on '", here,
+               "': its choices are made anew, and the weights may differ in their last digits"));
 }
 
 std::int64_t whole_number(const io::Checkpoint& checkpoint, const std::string& name,

@@ -27,6 +27,12 @@ void put(const TrainerState& state, io::Checkpoint& checkpoint);
 // Throws Error (input) for what no run can have left: counts of steps that are not whole or below
 // 0, values that are not finite, second moments below 0.
 TrainerState trainer_state_of(const io::Checkpoint& checkpoint);
+// Of the run so far, on devices that have a choice.
+void put_choices(Trainer& trainer, io::Checkpoint& checkpoint);
+// Before the first step, so that it computes as the run of `checkpoint`, which `path` names, did.
+// Of another device or other versions they are not taken, which is a warning.
+void take_choices(const io::Checkpoint& checkpoint, const std::string& path, Trainer& trainer,
+                  const Log& warning);
 // Throws Error (input) unless the number is whole and from 0 to `most`.
 std::int64_t whole_number(const io::Checkpoint& checkpoint, const std::string& name,
                           std::int64_t most);

@@ -50,15 +50,14 @@ Array rows_of(Context& context, const Array& array, std::int64_t first, std::int
 
 }  // namespace
 
-TrainingQueue::TrainingQueue(Context& context, const TrainingSet& set)
-    : context_(context), places_(static_cast<std::int64_t>(set.indices.size())) {
+TrainingQueue::TrainingQueue(Context& context, const TrainingSet& set, std::int64_t batch)
+    : context_(context), places_(static_cast<std::int64_t>(set.indices.size())), batch_(batch) {
   const Shape& s = set.frames.shape();
   if (s.rank() != 3 || set.frames.dtype() != DType::kF32 || places_ < 1) {
     fail_input("a training set has frames f32[m, h, w] and at least one to train on, found ",
                describe(set.frames), " and ", places_);
   }
   corners_ = on_device(context, frame_corners(set.indices, s));
-  patterns_.frames = in_one_column(within_reach(context, set.frames));
   if (!set.corners.empty()) {
     canvas_corners_ = on_device(context, set.corners);
     canvas_ = context.allocate({set.canvas[0], set.canvas[1], 2}, DType::kF32);
@@ -66,10 +65,14 @@ TrainingQueue::TrainingQueue(Context& context, const TrainingSet& set)
   }
   sums_.intensity = context.allocate({places_, 4}, DType::kF64);
   make_queue();
+  patterns_.frames = in_one_column(within_reach(context, set.frames));
+  if (patterns_.frames.device() == context.device()) return;
+  coming_ = context.allocate({batch, s[1], s[2]}, DType::kF32);
+  ahead_ = {queue_.order, queue_.rates, context.allocate({2}, DType::kI32)};
 }
 
-TrainingQueue::TrainingQueue(Context& context, const Patterns& patterns)
-    : context_(context), places_(patterns.frames.shape()[0]) {
+TrainingQueue::TrainingQueue(Context& context, const Patterns& patterns, std::int64_t batch)
+    : context_(context), places_(patterns.frames.shape()[0]), batch_(batch) {
   std::vector<std::int64_t> indices(static_cast<std::size_t>(places_));
   std::iota(indices.begin(), indices.end(), 0);
   corners_ = on_device(context, frame_corners(indices, patterns.frames.shape()));
@@ -80,8 +83,9 @@ TrainingQueue::TrainingQueue(Context& context, const Patterns& patterns)
 }
 
 void TrainingQueue::make_queue() {
-  queue_ = {context_.allocate({places_}, DType::kI32), context_.allocate({places_}, DType::kF64),
-            context_.allocate({2}, DType::kI32)};
+  // What the last step fetches for the next lies beyond the epoch's end.
+  queue_ = {context_.allocate({places_ + 2 * batch_}, DType::kI32),
+            context_.allocate({places_}, DType::kF64), context_.allocate({2}, DType::kI32)};
 }
 
 void TrainingQueue::set_canvas(const Array& object) {
@@ -93,35 +97,49 @@ void TrainingQueue::set_canvas(const Array& object) {
 }
 
 void TrainingQueue::begin_epoch(const std::vector<std::int64_t>& order,
-                                const std::vector<double>& rates, std::int64_t batch,
-                                std::int64_t first_batch) {
+                                const std::vector<double>& rates, std::int64_t first_batch) {
   const auto taken = static_cast<std::int64_t>(order.size());
-  const auto steps = (taken + batch - 1) / batch;
+  const auto steps = (taken + batch_ - 1) / batch_;
   if (taken < 1 || taken > places_ || static_cast<std::int64_t>(rates.size()) != steps) {
     fail_input("an epoch takes up to ", places_, " frames and has a rate for each step, found ",
                taken, " and ", rates.size());
   }
   taken_ = taken;
-  batch_ = batch;
   const auto send = [&](const Array& host, Array to) { context_.backend().copy(host, to); };
-  send(Array::copy_of(std::vector<std::int32_t>(order.begin(), order.end()), {taken}),
-       queue_.order.slice(0, taken));
+  std::vector<std::int32_t> places(order.begin(), order.end());
+  places.resize(static_cast<std::size_t>(queue_.order.elements()), 0);  // of some frame
+  send(Array::copy_of(places, queue_.order.shape()), queue_.order);
   send(Array::copy_of(rates, {steps}), queue_.rates.slice(0, steps));
-  send(Array::copy_of<std::int32_t>(
-           {static_cast<std::int32_t>(first_batch * batch), static_cast<std::int32_t>(first_batch)},
-           {2}),
-       queue_.cursor);
+  const Array cursor = Array::copy_of<std::int32_t>(
+      {static_cast<std::int32_t>(first_batch * batch_), static_cast<std::int32_t>(first_batch)},
+      {2});
+  send(cursor, queue_.cursor);
+  if (coming_.empty()) return;
+  send(cursor, ahead_.cursor);
+  fetch();
+}
+
+// The next step's frames, while a step computes.
+void TrainingQueue::fetch() {
+  context_.backend().take_windows(ahead_, patterns_.frames, corners_, coming_);
+  context_.backend().advance(ahead_, batch_);
 }
 
 std::int64_t TrainingQueue::size_of(std::int64_t number) const {
   return std::min(batch_, taken_ - number * batch_);
 }
 
-void TrainingQueue::take(Patterns& patterns, Array& canvas) const {
-  const auto windows = [this](const Array& from, const Array& corners, Array& to) {
-    if (!to.empty()) context_.backend().take_windows(queue_, from, corners, to);
+void TrainingQueue::take(Patterns& patterns, Array& canvas) {
+  Backend& backend = context_.backend();
+  const auto windows = [&](const Array& from, const Array& corners, Array& to) {
+    if (!to.empty()) backend.take_windows(queue_, from, corners, to);
   };
-  windows(patterns_.frames, corners_, patterns.frames);
+  if (coming_.empty()) {
+    windows(patterns_.frames, corners_, patterns.frames);
+  } else {
+    backend.copy(coming_.slice(0, patterns.frames.shape()[0]), patterns.frames);
+    backend.beside([this] { fetch(); });
+  }
   windows(patterns_.amplitude, corners_, patterns.amplitude);
   windows(patterns_.phase, corners_, patterns.phase);
   windows(canvas_, canvas_corners_, canvas);

@@ -20,23 +20,24 @@ struct StepSums {
 // Used by one thread at a time.
 class TrainingQueue {
  public:
-  // Throws Error (input) when the set does not fit itself.
-  TrainingQueue(Context& context, const TrainingSet& set);
+  // In steps of `batch` frames, and what is left in an epoch's last. Throws Error (input) when the
+  // set does not fit itself.
+  TrainingQueue(Context& context, const TrainingSet& set, std::int64_t batch);
   // Of known patches, which share the memory of `patterns`, on the device.
-  TrainingQueue(Context& context, const Patterns& patterns);
+  TrainingQueue(Context& context, const Patterns& patterns, std::int64_t batch);
 
   // c64 [rows, columns]; throws Error (input) for another shape.
   void set_canvas(const Array& object);
-  // From batch `first_batch` on: `order` names places in the set, `batch` of them for each step and
-  // what is left for the last, and `rates` the learning rate of each step.
+  // From batch `first_batch` on: `order` names places in the set, step after step, and `rates` the
+  // learning rate of each step.
   void begin_epoch(const std::vector<std::int64_t>& order, const std::vector<double>& rates,
-                   std::int64_t batch, std::int64_t first_batch);
+                   std::int64_t first_batch);
   // The frames of the epoch's step `number`.
   std::int64_t size_of(std::int64_t number) const;
 
   // In a recording. First of a step: the operands of its n frames, the canvas and the patches where
   // there are any.
-  void take(Patterns& patterns, Array& canvas) const;
+  void take(Patterns& patterns, Array& canvas);
   void take_rate(double factor, Adam& adam) const;
   // Last of a step.
   void leave(const StepSums& sums);
@@ -46,10 +47,11 @@ class TrainingQueue {
 
  private:
   void make_queue();
+  void fetch();
 
   Context& context_;
   std::int64_t places_;
-  std::int64_t batch_ = 1;
+  std::int64_t batch_;
   std::int64_t taken_ = 0;  // places of an epoch
   // On the device, or where it reads from itself: f32 [m h, w], one below the other.
   Patterns patterns_;
@@ -57,6 +59,10 @@ class TrainingQueue {
   Array canvas_;   // f32 [rows, columns, 2]; empty without
   Array canvas_corners_;
   StepQueue queue_;
+  // Where the frames are not on the device: those of the coming step, f32 [batch, h, w], and what
+  // fetches them, of which nothing but the cursor is its own, a step ahead of the other.
+  Array coming_;
+  StepQueue ahead_;
   StepSums sums_;  // of all places, in the epoch's order
 };
 

@@ -13,9 +13,11 @@ namespace ptynet::io {
 namespace {
 
 // Version 1: attributes format, format_version and job of "/"; /options/<name> texts,
-// /numbers/<name> f64 [1], /series/<name> f64 [n], /tensors/<group>/<name>.
+// /numbers/<name> f64 [1], /series/<name> f64 [n], /tensors/<group>/<name>; where there are
+// choices, /choices/<task> texts and the attribute device of /choices.
 constexpr int kFormatVersion = 1;
 constexpr const char* kFormatName = "ptynet-checkpoint";
+constexpr const char* kChoices = "/choices";
 
 // A dataset may claim any extents, whatever is stored: all of them together hold no more elements
 // than the file has bytes, since nothing in a checkpoint is compressed.
@@ -53,6 +55,7 @@ class Reader {
         tensors.emplace(name, dataset.read(dataset.array_type()));
       }
     }
+    read_choices(out);
     return out;
   }
 
@@ -67,6 +70,16 @@ class Reader {
     if (!version || *version != kFormatVersion) {
       fail_input(name_, ": expected format_version ", kFormatVersion, ", found ",
                  version ? text(*version) : "none", ": it belongs to another version of ptynet");
+    }
+  }
+  void read_choices(Checkpoint& out) {
+    if (!file_.exists(kChoices)) return;
+    for (const std::string& task : file_.list(kChoices)) {
+      out.choices.emplace(task, file_.string(text(kChoices, "/", task)));
+    }
+    out.chosen_on = file_.string_attribute(kChoices, "device").value_or("");
+    if (out.choices.empty() || out.chosen_on.empty()) {
+      fail_input(name_, ": expected choices in ", kChoices, " and the device they hold for");
     }
   }
   void claim(const Hdf5Dataset& dataset) {
@@ -121,6 +134,14 @@ void write_checkpoint(const std::filesystem::path& path, const Checkpoint& check
       expect_dataset_name(path, name);
       file.write(text("/tensors/", group, "/", name), tensor);
     }
+  }
+  if (!checkpoint.choices.empty()) {
+    file.group(kChoices);
+    file.attribute(kChoices, "device", checkpoint.chosen_on);
+  }
+  for (const auto& [task, way] : checkpoint.choices) {
+    expect_dataset_name(path, task);
+    file.write(text(kChoices, "/", task), way);
   }
   file.commit();
 }

@@ -21,6 +21,10 @@ struct Checkpoint {
   std::map<std::string, std::vector<double>> series;  // history, one entry per column
   // Weights, moments, probes, by group. f32, f64, c64, i32, u8, u16 or u32.
   std::map<std::string, StateDict> tensors;
+  // Which of a device's ways computed what, and the device and versions that they hold for; both
+  // empty where there was no choice.
+  std::map<std::string, std::string> choices;
+  std::string chosen_on;
 
   // Throws Error (input) when there is none of that name.
   double number(const std::string& name) const;

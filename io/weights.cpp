@@ -20,8 +20,8 @@ namespace ptynet::io {
 namespace {
 
 // Version 1: attributes format, format_version and architecture of "/", one dataset per tensor in
-// /weights, what is known of the training as attributes of /trained_for and the datasets probe and
-// scores/<name> there.
+// /weights, what is known of the training as attributes of /trained_for and the datasets probe,
+// choices and scores/<name> there.
 constexpr int kFormatVersion = 1;
 constexpr const char* kFormatName = "ptynet-weights";
 // A dataset claims no more than this many times the length of its file (files may be compressed).
@@ -92,6 +92,7 @@ class NativeReader {
       out.probe = bounded(file_.dataset("/trained_for/probe"), DType::kC64);
     }
     out.settings = file_.string_attribute("/trained_for", "settings").value_or("");
+    if (file_.exists("/trained_for/choices")) out.choices = file_.string("/trained_for/choices");
     for (const std::string& name : file_.list("/trained_for/scores")) {
       out.scores.emplace(name, file_.number("/trained_for/scores/" + name));
     }
@@ -183,6 +184,7 @@ void write_weights(const std::filesystem::path& path, const WeightFile& weights)
     file.attribute(group, "probe_sha256", sha256_of_probe(record.probe));
   }
   if (!record.settings.empty()) file.attribute(group, "settings", record.settings);
+  if (!record.choices.empty()) file.write(group + "/choices", record.choices);
   for (const auto& [name, value] : record.scores) {
     file.write(text(group, "/scores/", name), Array::copy_of<double>({value}, {1}));
   }

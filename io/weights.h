@@ -22,6 +22,7 @@ struct TrainingRecord {
   std::optional<std::string> probe_sha256;              // see sha256_of_probe()
   Array probe;                                          // c64 [H, W] or [modes, H, W]; may be empty
   std::string settings;                  // how they were trained, as a text of "name value" lines
+  std::string choices;                   // which of a device's ways computed what, a line each
   std::map<std::string, double> scores;  // what came of it, by name: "r_before", "r_after", ...
 };
 

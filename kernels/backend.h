@@ -200,10 +200,11 @@ class Backend {
   // to time its ways: outputs are not defined before the first run()). Operands and the backend
   // must outlive the Replay.
   virtual std::unique_ptr<Replay> record(const std::function<void()>& work) = 0;
-  // Within record(): the copies that `work` asks for, between arrays that were there before, may
-  // run beside all else that is recorded, which neither needs their results nor touches their
-  // operands; the recording ends when both have. Elsewhere, and where a device has one queue, they
-  // are done where they stand.
+  // Within record(): what `work` asks for, of arrays that were there before and without scratch
+  // memory, may run beside what is recorded after it. It begins when all before it is done; the
+  // recording ends when both have. Its results are for the next run: what comes after it neither
+  // needs them nor touches its operands, and a device that does the work to warm up leaves them as
+  // they were. Elsewhere, and where a device has one queue, it is done where it stands.
   virtual void beside(const std::function<void()>& work) { work(); }
   // What record() chose among, and chooses from without timing; null where there is no choice.
   virtual ConvChoices* choices() { return nullptr; }

@@ -38,6 +38,18 @@ inline bool skipped = false;
     }                                                                      \
   } while (false)
 
+// An environment variable, for a scope.
+class Setting {
+ public:
+  Setting(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
+  ~Setting() { unsetenv(name_); }
+  Setting(const Setting&) = delete;
+  Setting& operator=(const Setting&) = delete;
+
+ private:
+  const char* name_;
+};
+
 // A folder of its own for one test, removed at the end.
 class TemporaryFolder {
  public:

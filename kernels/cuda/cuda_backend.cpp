@@ -119,6 +119,7 @@ bool CudaBackend::computes_in(Precision) const { return true; }
 void CudaBackend::submit(std::string_view operation, const Array& shown, Step step) {
   if (recording()) {
     recording_->add(text(operation, " ", to_string(shown.shape())), std::move(step));
+    if (recording_->aside()) recording_->updates(shown);
     return;
   }
   const DeviceScope scope(index_);

@@ -30,8 +30,12 @@ void CudaReplay::capture() {
   const bool branches =
       std::any_of(work_.begin(), work_.end(), [](const Work& work) { return work.aside; });
   graph_ = Graph::capture(stream, [&] {
-    if (branches) let_wait(side_.get(), Mark(stream));
-    for (const Work& work : work_) work.step(work.aside ? side_.get() : stream);
+    bool aside = false;
+    for (const Work& work : work_) {
+      if (work.aside && !aside) let_wait(side_.get(), Mark(stream));
+      aside = work.aside;
+      work.step(aside ? side_.get() : stream);
+    }
     if (branches) let_wait(stream, Mark(side_.get()));
   });
 }

@@ -19,8 +19,8 @@ struct Position {
 };
 const Position& position();
 
-// Does it now, or adds it to the capture under way.
-void submit(std::function<void()> work);
+// Does it now, or adds it to the capture under way, on that stream.
+void submit(Stream stream, std::function<void()> work);
 // Runs `body` for every thread of every block.
 void run(const char* name, const LaunchShape& shape, const std::function<void()>& body);
 
@@ -68,10 +68,11 @@ Half narrow_f16(float v);
 }  // namespace twin
 
 template <typename... Parameters, typename... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape, Stream,
-            const Arguments&... arguments) {
-  twin::submit(
-      [=] { twin::run(name, shape, [&] { kernel(static_cast<Parameters>(arguments)...); }); });
+void launch(const char* name, void (*kernel)(Parameters...), const LaunchShape& shape,
+            Stream stream, const Arguments&... arguments) {
+  twin::submit(stream, [=] {
+    twin::run(name, shape, [&] { kernel(static_cast<Parameters>(arguments)...); });
+  });
 }
 
 inline std::size_t most_shared_bytes() { return twin::most_shared_bytes(); }

@@ -1,12 +1,11 @@
 // What the tests of the whole backend on the CPU's twin share.
 #pragma once
 
-#include <cstdlib>
-
 #include "kernels/cuda/cuda_backend.h"
 #include "tests/catch.h"
 #include "tests/kernels/cases.h"
 #include "tests/kernels/compare.h"
+#include "tests/support.h"
 
 namespace ptynet::tests {
 
@@ -15,18 +14,6 @@ inline ContextOptions on_cuda(int index = 0) {
   options.device = {DeviceKind::kCuda, index};
   return options;
 }
-
-// An environment variable, for a scope.
-class Setting {
- public:
-  Setting(const char* name, const char* value) : name_(name) { setenv(name, value, 1); }
-  ~Setting() { unsetenv(name_); }
-  Setting(const Setting&) = delete;
-  Setting& operator=(const Setting&) = delete;
-
- private:
-  const char* name_;
-};
 
 // From f32.
 inline Array narrowed(const Array& wide, DType type) {

@@ -112,6 +112,24 @@ TEST_CASE("a CUDA recording gives the bytes of the first run, sees new inputs, a
   CHECK(replay->time_steps().size() == 2);
 }
 
+TEST_CASE("what is recorded beside begins where it stands, and to warm up changes nothing of it") {
+  const auto cuda = cuda::make_backend(on_cuda());
+  const auto holding = [](float value) { return Array::copy_of<float>({value}, {1}); };
+  Array now = holding(0);
+  Array coming = holding(1);
+  Array next = holding(2);
+  const auto replay = cuda->record([&] {
+    cuda->copy(coming, now);
+    cuda->beside([&] { cuda->copy(next, coming); });
+  });
+  for (float run = 1; run < 5; ++run) {
+    next.data<float>()[0] = run + 1;
+    replay->run();
+    CHECK(now.data<float>()[0] == run);
+    CHECK(coming.data<float>()[0] == run + 1);
+  }
+}
+
 TEST_CASE("a recording times every candidate once, and a choice that is known is taken") {
   const auto cuda = cuda::make_backend(on_cuda());
   const Array x = random_array("x", {1, 8, 8, 16});

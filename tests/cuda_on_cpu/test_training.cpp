@@ -155,6 +155,62 @@ TEST_CASE("fp16 training goes on from a state with the same bytes") {
   CHECK(found.left_out == expected.left_out);
 }
 
+namespace {
+
+// Steps [first, end) of two epochs of three, each in an order of its own.
+std::vector<double> losses_of_steps(Trainer& trainer, const Variant& v, std::size_t first,
+                                    std::size_t end) {
+  const std::vector<std::int64_t> orders[] = {{2, 0, 4, 1, 3}, {3, 1, 0, 4, 2}};
+  std::vector<double> out;
+  for (std::size_t step = first; step < end; ++step) {
+    const std::size_t batch = step % v.steps();
+    if (step == first || batch == 0) {
+      trainer.begin_epoch(orders[step / v.steps()], {1e-4, 5e-5, 2e-5},
+                          static_cast<std::int64_t>(batch));
+    }
+    trainer.next_step(v.update_probe);
+    if (batch + 1 < v.steps() && step + 1 < end) continue;
+    for (const StepOutcome& outcome : trainer.outcomes()) out.push_back(outcome.loss);
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("frames that do not fit on the device are fetched a step ahead: the same bytes") {
+  NEED_CUDA();
+  if (!on_twin()) PTYNET_SKIP("a GPU's memory cannot be made smaller");
+  const Variant v{.consistency = 2.0, .update_probe = true};
+  TrainingSet set{Array::zeros({std::int64_t{1} << 16, kSide, kSide}, DType::kF32),
+                  {0, 1, 2, (1 << 16) - 2, (1 << 16) - 1},
+                  Array::copy_of<std::int32_t>({0, 0, 3, 4, 8, 1, 2, 7, 5, 5}, {kFrames, 2}),
+                  {24, 24}};
+  for (std::size_t i = 0; i < kFrames; ++i) {
+    const auto one = static_cast<std::int64_t>(i);
+    Array to = set.frames.slice(set.indices[i], 1);
+    std::memcpy(to.data(), frames().slice(one, 1).data(), to.bytes());
+  }
+  // Losses and state at the end of steps [first, end), from a state or from the beginning.
+  const auto run = [&](std::size_t first, std::size_t end, const TrainerState* from) {
+    Trainer trainer = trainer_on(on_cuda(), v);
+    if (from != nullptr) trainer.restore(*from);
+    trainer.keep(set);
+    trainer.set_canvas(complex_values("canvas", {24, 24}));
+    const std::vector<double> losses = losses_of_steps(trainer, v, first, end);
+    return std::pair{losses, trainer.state()};
+  };
+  const auto [losses, resident] = run(0, 6, nullptr);
+  const Setting small("PTYNET_TWIN_MEMORY", "60000000");  // the frames have 67 MB
+  const auto [losses_ahead, ahead] = run(0, 6, nullptr);
+  CHECK(losses_ahead == losses);
+  check_same_bytes(ahead, resident);
+  for (const std::size_t stop : {1, 5}) {
+    CAPTURE(stop);
+    const auto [before, state] = run(0, stop, nullptr);
+    check_same_bytes(run(stop, 6, &state).second, resident);
+  }
+}
+
 TEST_CASE("networks with batch norm, pooling and upsampling train as on the CPU", "[slow]") {
   NEED_CUDA();
   if (!has_cpu()) PTYNET_SKIP("this build has no CPU backend to compare with");

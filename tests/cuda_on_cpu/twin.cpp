@@ -130,7 +130,7 @@ struct Settings {
 };
 Settings settings;
 
-std::optional<std::vector<std::function<void()>>> capture;
+std::optional<std::vector<Captured>> capture;
 
 class Launch;
 Launch* running = nullptr;
@@ -382,15 +382,21 @@ void start_capture() {
   capture.emplace();
 }
 
-std::vector<std::function<void()>> end_capture() {
-  std::vector<std::function<void()>> out = std::move(*capture);
+std::vector<Captured> end_capture() {
+  std::vector<Captured> out = std::move(*capture);
   capture.reset();
   return out;
 }
 
-void submit(std::function<void()> work) {
+std::size_t captured() { return capture ? capture->size() : 0; }
+
+void submit(Stream stream, std::function<void()> work) {
   if (!capture) return work();
-  capture->push_back(std::move(work));
+  capture->push_back({stream, std::move(work)});
+}
+
+void submit_wait(Stream stream, Stream other, std::size_t before) {
+  if (capture) capture->push_back({stream, [] {}, other, before});
 }
 
 Counting::Counting() {

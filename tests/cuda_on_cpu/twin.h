@@ -15,10 +15,21 @@ namespace ptynet::cuda::twin {
 enum class Order : std::uint8_t { kAscending, kDescending, kRandom };
 void set_order(Order order, std::uint64_t seed = 0);
 
-// From here on work is not done but kept, until end_capture() hands it out in its order. One at a
-// time.
+// Work of a capture, in the order of its stream.
+struct Captured {
+  Stream stream = nullptr;
+  std::function<void()> work;
+  // Instead of work: it waits for what `other` had been given before entry `before` of the capture.
+  Stream other = nullptr;
+  std::size_t before = 0;
+};
+
+// From here on work is not done but kept, until end_capture() hands it out. One at a time.
 void start_capture();
-std::vector<std::function<void()>> end_capture();
+std::vector<Captured> end_capture();
+// Entries of the capture under way; 0 without one.
+std::size_t captured();
+void submit_wait(Stream stream, Stream other, std::size_t before);
 
 // What warps asked of the memories and matrix units.
 struct Counts {

@@ -84,8 +84,8 @@ std::vector<std::unique_ptr<LibraryConv>> library_convs(Libraries&, const ConvTa
 FftPlan::FftPlan(int n, int h, int w) : plan_(0), n_(n), h_(h), w_(w), workspace_bytes_(64) {}
 FftPlan::~FftPlan() = default;
 
-void FftPlan::run(const float* in, float* out, FftDirection direction, void*, Stream) {
-  twin::submit([extents = Extents{n_, h_, w_}, in, out, direction] {
+void FftPlan::run(const float* in, float* out, FftDirection direction, void*, Stream stream) {
+  twin::submit(stream, [extents = Extents{n_, h_, w_}, in, out, direction] {
     transform(extents, in, out, direction);
   });
 }

@@ -1,6 +1,7 @@
 // kernels/cuda/runtime.h and the libraries, played on the CPU: one device whose memory is the
-// host's and whose streams do all work at once. PTYNET_TWIN_DEVICES and PTYNET_TWIN_CAPABILITY make
-// it another machine, PTYNET_TWIN_MEMORY a smaller one.
+// host's and whose streams do all work at once, but for graphs: branches of theirs run as early as
+// their waits allow in one launch, and as late in the next. PTYNET_TWIN_DEVICES and
+// PTYNET_TWIN_CAPABILITY make it another machine, PTYNET_TWIN_MEMORY a smaller one.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -12,6 +13,8 @@
 #include "kernels/cuda/runtime.h"
 #include "kernels/error.h"
 #include "tests/cuda_on_cpu/twin.h"
+
+struct CUstream_st {};
 
 namespace ptynet::cuda {
 
@@ -42,6 +45,65 @@ std::shared_ptr<void> aligned_memory(std::size_t bytes, std::function<void()> fr
 }
 
 thread_local int current = 0;
+
+// Where a mark stands.
+struct Point {
+  Stream stream;
+  std::size_t captured;
+  Clock::time_point time;
+};
+Point point_of(Stream stream) { return {stream, twin::captured(), Clock::now()}; }
+Point& point(const std::shared_ptr<void>& event) { return *static_cast<Point*>(event.get()); }
+
+// A graph: what its streams do, and in which of them anything is done first.
+class Branches {
+ public:
+  explicit Branches(const std::vector<twin::Captured>& all) {
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      auto branch = find(all[i].stream);
+      if (branch == branches_.end()) branch = branches_.insert(branch, {all[i].stream, {}, 0});
+      branch->entries.push_back({i, all[i]});
+    }
+  }
+
+  void launch() {
+    for (Branch& branch : branches_) branch.next = 0;
+    while (true) {
+      const auto next = std::find_if(branches_.begin(), branches_.end(),
+                                     [this](const Branch& branch) { return is_ready(branch); });
+      if (next == branches_.end()) break;
+      next->entries[next->next++].captured.work();
+    }
+    std::reverse(branches_.begin(), branches_.end());
+  }
+
+ private:
+  struct Entry {
+    std::size_t number;  // within the capture
+    twin::Captured captured;
+  };
+  struct Branch {
+    Stream stream;
+    std::vector<Entry> entries;
+    std::size_t next;
+
+    bool ended() const { return next == entries.size(); }
+  };
+
+  std::vector<Branch>::iterator find(Stream stream) {
+    return std::find_if(branches_.begin(), branches_.end(),
+                        [&](const Branch& branch) { return branch.stream == stream; });
+  }
+  bool is_ready(const Branch& branch) {
+    if (branch.ended()) return false;
+    const twin::Captured& entry = branch.entries[branch.next].captured;
+    const auto other = find(entry.other);
+    return other == branches_.end() || other->ended() ||
+           other->entries[other->next].number >= entry.before;
+  }
+
+  std::vector<Branch> branches_;
+};
 
 }  // namespace
 
@@ -74,32 +136,31 @@ std::shared_ptr<void> allocate_pinned_memory(std::size_t bytes) {
   return aligned_memory(bytes, [] {});
 }
 
-OwnStream::OwnStream() = default;
+OwnStream::OwnStream() : stream_(std::make_shared<CUstream_st>()) {}
 void OwnStream::synchronize() const {}
 
-void copy_bytes(void* to, const void* from, std::size_t bytes, Stream) {
+void copy_bytes(void* to, const void* from, std::size_t bytes, Stream stream) {
   if (bytes == 0) return;
-  twin::submit([=] { std::memcpy(to, from, bytes); });
+  twin::submit(stream, [=] { std::memcpy(to, from, bytes); });
 }
 
-void zero_bytes(void* to, std::size_t bytes, Stream) {
-  twin::submit([=] { std::memset(to, 0, bytes); });
+void zero_bytes(void* to, std::size_t bytes, Stream stream) {
+  twin::submit(stream, [=] { std::memset(to, 0, bytes); });
 }
 
-Mark::Mark(Stream) : event_(std::make_shared<Clock::time_point>(Clock::now())) {}
-void Mark::renew(Stream) { *static_cast<Clock::time_point*>(event_.get()) = Clock::now(); }
+Mark::Mark(Stream stream) : event_(std::make_shared<Point>(point_of(stream))) {}
+void Mark::renew(Stream stream) { point(event_) = point_of(stream); }
 void Mark::wait() const {}
 double Mark::seconds_since(const Mark& earlier) const {
-  const auto time = [](const Mark& mark) {
-    return *static_cast<const Clock::time_point*>(mark.event_.get());
-  };
-  return std::chrono::duration<double>(time(*this) - time(earlier)).count();
+  return std::chrono::duration<double>(point(event_).time - point(earlier.event_).time).count();
 }
 
-void let_wait(Stream, const Mark&) {}
+void let_wait(Stream stream, const Mark& mark) {
+  const Point& on = point(mark.event_);
+  twin::submit_wait(stream, on.stream, on.captured);
+}
 
 Graph Graph::capture(Stream, const std::function<void()>& work) {
-  using Captured = std::vector<std::function<void()>>;
   twin::start_capture();
   try {
     work();
@@ -108,16 +169,11 @@ Graph Graph::capture(Stream, const std::function<void()>& work) {
     throw;
   }
   Graph out;
-  out.executable_ = std::make_shared<Captured>(twin::end_capture());
+  out.executable_ = std::make_shared<Branches>(twin::end_capture());
   return out;
 }
 
-void Graph::launch(Stream) const {
-  for (const auto& work :
-       *static_cast<const std::vector<std::function<void()>>*>(executable_.get())) {
-    work();
-  }
-}
+void Graph::launch(Stream) const { static_cast<Branches*>(executable_.get())->launch(); }
 
 double Graph::time(Stream stream, const std::function<void()>& work) {
   const Mark start(stream);

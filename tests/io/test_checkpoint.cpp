@@ -29,6 +29,8 @@ Checkpoint sample() {
   c.tensors["canvas"]["object"] = Array::copy_of<std::complex<float>>({{1, 2}, {3, 4}}, {1, 2});
   c.tensors["exact"]["f64"] = Array::copy_of<double>({0.1}, {1});
   c.tensors["empty"];
+  c.choices = {{"conv2d [1, 8, 8, 1] -> 2, 3x3", "tile of 4"}, {"gradient by w", "direct"}};
+  c.chosen_on = "a device, its versions";
   return c;
 }
 
@@ -59,6 +61,8 @@ TEST_CASE("checkpoint: everything comes back with its bits", "[checkpoint]") {
       CHECK(std::memcmp(found.data(), tensor.data(), tensor.bytes()) == 0);
     }
   }
+  CHECK(read.choices == written.choices);
+  CHECK(read.chosen_on == written.chosen_on);
 }
 
 TEST_CASE("checkpoint: the same content gives the same bytes at another time", "[checkpoint]") {

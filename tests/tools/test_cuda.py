@@ -4,6 +4,7 @@
     PTYNET_PROGRAM=build/release/bin/ptynet PTYNET_TWIN=build/release/lib/libptynet_cuda_twin.so \\
     PTYNET_OTHER_BUILD=... test_cuda.py [Class[.test]]
 """
+import hashlib
 import json
 import os
 import unittest
@@ -141,6 +142,116 @@ class Choices(OnTwin):
         again = json.loads(self.succeed(*job).stdout)
         self.assertEqual(again["choices"], first["choices"])  # not timed anew
         self.assertIn("neither cuDNN nor cuBLASLt has one", self.succeed(*job[:-1]).stdout)
+
+
+class Resuming(OnTwin):
+    """Runs of three epochs, and what goes on from their checkpoint of two."""
+    # In tf32, where "direct" and "tile of ..." add in another order.
+    MORE = ["--device", "cuda", "--precision", "tf32", "--epochs", 3, "--batch", 4, "--output", "tuned.h5"]
+    FINETUNE = ["finetune", "scan.npz", "--weights", "tiny.safetensors", "--architecture", "tiny.json", *MORE]
+    TRAIN = ["train", "--architecture", "tiny.json", "--probe", "probe.npy", "--patterns", 10, "--held-out", 4, *MORE]
+
+    def setUp(self):
+        super().setUp()
+        self.write_tiny()
+        self.write_scan(size=16)
+        with np.load(self.folder / "scan.npz") as scan:
+            np.save(self.folder / "probe.npy", scan["probe"])
+        self.choices = self.cache / "choices.json"
+
+    def choose(self, way):
+        """The first or the last way by name (min, max) becomes the cache's for every task."""
+        all_devices = json.loads(self.choices.read_text())
+        for tasks in all_devices.values():
+            for choice in tasks.values():
+                choice["chosen"] = way(choice["seconds"])
+        self.choices.write_text(json.dumps(all_devices))
+
+    def run_whole(self, job):
+        """What tells the weight file's bytes; state.h5 is the checkpoint."""
+        self.succeed(*job, "--checkpoint", "state.h5", "--every", 2)
+        return self.tuned()
+
+    def resume(self, job):
+        """The same, and the warnings."""
+        done = self.succeed(*job, "--resume", "state.h5")
+        return self.tuned(), [line for line in done.stderr.splitlines() if "warning" in line]
+
+    def tuned(self):
+        return hashlib.sha256((self.folder / "tuned.h5").read_bytes()).hexdigest()
+
+    def state(self):
+        return h5py.File(self.folder / "state.h5", "r+")
+
+    def test_it_computes_as_the_run_did_whatever_the_cache_says(self):
+        for job in [self.FINETUNE, self.TRAIN]:
+            with self.subTest(job[0]):
+                self.run_whole(job)
+                self.choose(max)
+                other = self.run_whole(job)
+                self.choose(min)
+                whole = self.run_whole(job)
+                self.assertNotEqual(whole, other)
+                with h5py.File(self.folder / "tuned.h5") as file:
+                    lines = file["trained_for/choices"][()].decode().splitlines()
+                with self.state() as file:
+                    self.assertEqual(lines, [f"{task}: {way[()].decode()}" for task, way in file["choices"].items()])
+                self.assertIn("conv2d [4, 16, 16, 1] -> 4, 3x3, stride 1, padding 1, groups 1, leaky_relu 0.1, tf32: direct",
+                              lines)
+                self.choose(max)
+                cached = self.choices.read_text()
+                self.assertEqual(self.resume(job), (whole, []))
+                self.assertEqual(json.loads(self.choices.read_text()), json.loads(cached))
+                self.choices.unlink()
+                self.assertEqual(self.resume(job), (whole, []))
+
+    def test_another_device_and_an_old_checkpoint_make_them_anew(self):
+        for job in [self.FINETUNE, self.TRAIN]:
+            with self.subTest(job[0]):
+                self.run_whole(job)
+                self.choose(min)
+                whole = self.run_whole(job)
+                self.choose(max)
+                with self.state() as file:
+                    file["choices"].attrs["device"] = "another one"
+                resumed, warnings = self.resume(job)
+                self.assertNotEqual(resumed, whole)
+                self.assertEqual(len(warnings), 1)
+                self.assertIn("state.h5: the run began on 'another one' and goes on on 'ptynet ", warnings[0])
+                with self.state() as file:
+                    del file["choices"]
+                self.assertEqual(self.resume(job), (resumed, []))
+
+    def test_a_probe_scaled_by_the_network_is_the_same_whatever_the_cache_says(self):
+        job = [*self.FINETUNE, "--calibrate-probe", "network"]
+        self.run_whole(job)
+        self.choose(min)
+        whole = self.run_whole(job)
+        self.choose(max)
+        self.assertEqual(self.resume(job), (whole, []))
+
+    def test_damaged_choices_are_refused(self):
+        self.run_whole(self.FINETUNE)
+        resume = [*self.FINETUNE, "--resume", "state.h5"]
+        with self.state() as file:
+            task = next(iter(file["choices"]))
+            way = file["choices"][task][()]
+            del file["choices"][task]
+            file["choices"][task] = 5.0
+        self.fail_with(2, "state.h5:/choices/" + task, *resume)
+        with self.state() as file:
+            del file["choices"][task]
+            file["choices"][task] = way
+            del file["choices"].attrs["device"]
+        self.fail_with(2, "state.h5: expected choices in /choices and the device they hold for", *resume)
+
+    def test_a_result_tells_its_choices(self):
+        self.succeed("reconstruct", "scan.npz", "--weights", "tiny.safetensors", "--architecture", "tiny.json", "--device",
+                     "cuda", "--output", "result.h5")
+        with h5py.File(self.folder / "result.h5") as file:
+            lines = file["process"].attrs["choices"].splitlines()
+        self.assertEqual(len(lines), 2)
+        self.assertTrue(lines[0].startswith("conv2d [6, 16, 16, 1] -> 4, 3x3, "), lines[0])
 
 
 if __name__ == "__main__":
