@@ -58,11 +58,18 @@ Point& point(const std::shared_ptr<void>& event) { return *static_cast<Point*>(e
 // A graph: what its streams do, and in which of them anything is done first.
 class Branches {
  public:
-  explicit Branches(const std::vector<twin::Captured>& all) {
+  // Throws, as CUDA does, where nobody waits for the end of a branch other than `origin`.
+  Branches(Stream origin, const std::vector<twin::Captured>& all) {
     for (std::size_t i = 0; i < all.size(); ++i) {
       auto branch = find(all[i].stream);
       if (branch == branches_.end()) branch = branches_.insert(branch, {all[i].stream, {}, 0});
       branch->entries.push_back({i, all[i]});
+    }
+    for (const Branch& branch : branches_) {
+      const bool joined = std::any_of(all.begin(), all.end(), [&](const twin::Captured& entry) {
+        return entry.other == branch.stream && entry.before > branch.entries.back().number;
+      });
+      if (branch.stream != origin && !joined) fail_runtime("a branch of a graph has no end");
     }
   }
 
@@ -160,7 +167,7 @@ void let_wait(Stream stream, const Mark& mark) {
   twin::submit_wait(stream, on.stream, on.captured);
 }
 
-Graph Graph::capture(Stream, const std::function<void()>& work) {
+Graph Graph::capture(Stream stream, const std::function<void()>& work) {
   twin::start_capture();
   try {
     work();
@@ -169,7 +176,7 @@ Graph Graph::capture(Stream, const std::function<void()>& work) {
     throw;
   }
   Graph out;
-  out.executable_ = std::make_shared<Branches>(twin::end_capture());
+  out.executable_ = std::make_shared<Branches>(stream, twin::end_capture());
   return out;
 }
 
