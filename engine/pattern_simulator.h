@@ -10,8 +10,8 @@
 #include "engine/objects.h"
 #include "engine/pattern_series.h"
 #include "engine/planned_replay.h"
-#include "engine/probes.h"
 #include "engine/simulate.h"
+#include "kernels/probe_variation.h"
 
 namespace ptynet {
 

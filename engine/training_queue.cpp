@@ -100,9 +100,11 @@ void TrainingQueue::begin_epoch(const std::vector<std::int64_t>& order,
                                 const std::vector<double>& rates, std::int64_t first_batch) {
   const auto taken = static_cast<std::int64_t>(order.size());
   const auto steps = (taken + batch_ - 1) / batch_;
-  if (taken < 1 || taken > places_ || static_cast<std::int64_t>(rates.size()) != steps) {
-    fail_input("an epoch takes up to ", places_, " frames and has a rate for each step, found ",
-               taken, " and ", rates.size());
+  const bool all = patterns_.amplitude.empty();  // of a scan; patterns may be fewer than their room
+  if (taken < 1 || taken > places_ || (all && taken != places_) ||
+      static_cast<std::int64_t>(rates.size()) != steps) {
+    fail_input("an epoch of ", all ? "" : "up to ", places_, " frames has as many places and ",
+               steps, " rates, found ", taken, " and ", rates.size());
   }
   taken_ = taken;
   const auto send = [&](const Array& host, Array to) { context_.backend().copy(host, to); };

@@ -14,17 +14,6 @@ Shape output_shape(const Shape& x, const ConvLayer& layer) {
           (x[2] + 2 * o.padding - w[2]) / o.stride + 1, w[0]};
 }
 
-ObjectSource ObjectSeries::source() const {
-  ObjectSource out{kind, ranges, seed, nullptr, nullptr, nullptr, 0};
-  if (!glyphs.empty()) out.glyphs = glyphs.data<std::uint8_t>();
-  if (!pictures.empty()) {
-    out.pictures = pictures.data<float>();
-    out.places = static_cast<const PicturePlace*>(places.data());
-    out.picture_count = places.shape()[0];
-  }
-  return out;
-}
-
 void Backend::conv_pair(const Array& x, const ConvLayer& first, const ConvLayer& second, Array& y) {
   Array middle = allocator().allocate(output_shape(x.shape(), first), x.dtype());
   const auto convolve = [this](const Array& from, const ConvLayer& layer, Array& to) {

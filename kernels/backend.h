@@ -11,12 +11,13 @@
 
 #include "kernels/allocator.h"
 #include "kernels/array.h"
-#include "kernels/drawing.h"
 #include "kernels/math.h"
 #include "kernels/precision.h"
-#include "kernels/probe_variation.h"
 
 namespace ptynet {
+
+struct ObjectSeries;  // kernels/drawing.h
+struct ProbeSeries;   // kernels/probe_variation.h
 
 // Shapes below: n frames, h rows, w columns, c channels; arrays inside the network are
 // channels-last. Arrays are contiguous, on the backend's device, and `y` is allocated by the
@@ -97,19 +98,6 @@ struct StepQueue {
   Array order;   // i32 [frames]: which windows are taken, one step after the other
   Array rates;   // f64 [steps]: learning rates
   Array cursor;  // i32 [2]: frames and steps that are done
-};
-
-// Objects to simulate with, an endless series of them (kernels/drawing.h). Arrays are on the
-// device.
-struct ObjectSeries {
-  ObjectKind kind = ObjectKind::kDeadLeaves;
-  ObjectRanges ranges;
-  std::uint64_t seed = 0;
-  Array glyphs;    // kText: u8 [kLetters, kGlyphRows, kGlyphColumns]
-  Array pictures;  // kPictures: their values, f32, one picture after the other
-  Array places;    // kPictures: of each a PicturePlace, as bytes, u8 [pictures, sizeof]
-
-  ObjectSource source() const;
 };
 
 // How detector counts become the network's input.

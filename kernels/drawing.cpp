@@ -24,15 +24,18 @@ Span slab(double slope, double at, double half) {
 // covers(), all at once.
 Span span_of(const Leaf& leaf, double dy) {
   if (leaf.box) {
-    const Span along = slab(leaf.cosine, leaf.sine * dy, leaf.a);
-    const Span across = slab(-leaf.sine, leaf.cosine * dy, leaf.b);
+    const Span along = slab(leaf.axis.cosine, leaf.axis.sine * dy, leaf.a);
+    const Span across = slab(-leaf.axis.sine, leaf.axis.cosine * dy, leaf.b);
     return {std::max(along.low, across.low), std::min(along.high, across.high)};
   }
   const double aa = 1 / (leaf.a * leaf.a);
   const double bb = 1 / (leaf.b * leaf.b);
-  const double square = leaf.cosine * leaf.cosine * aa + leaf.sine * leaf.sine * bb;
-  const double mixed = leaf.cosine * leaf.sine * (aa - bb) * dy;
-  const double rest = (leaf.sine * leaf.sine * aa + leaf.cosine * leaf.cosine * bb) * dy * dy - 1;
+  const double square =
+      leaf.axis.cosine * leaf.axis.cosine * aa + leaf.axis.sine * leaf.axis.sine * bb;
+  const double mixed = leaf.axis.cosine * leaf.axis.sine * (aa - bb) * dy;
+  const double rest =
+      (leaf.axis.sine * leaf.axis.sine * aa + leaf.axis.cosine * leaf.axis.cosine * bb) * dy * dy -
+      1;
   const double root = mixed * mixed - square * rest;
   if (root < 0) return {1, -1};
   const double half = std::sqrt(root);
@@ -40,8 +43,9 @@ Span span_of(const Leaf& leaf, double dy) {
 }
 
 void paint(const Leaf& leaf, const CanvasSize& canvas, float* values) {
-  const double reach = leaf.box ? leaf.a * std::abs(leaf.sine) + leaf.b * std::abs(leaf.cosine)
-                                : std::hypot(leaf.a * leaf.sine, leaf.b * leaf.cosine);
+  const double reach = leaf.box
+                           ? leaf.a * std::abs(leaf.axis.sine) + leaf.b * std::abs(leaf.axis.cosine)
+                           : std::hypot(leaf.a * leaf.axis.sine, leaf.b * leaf.axis.cosine);
   const auto rows = static_cast<double>(canvas.rows);
   const auto columns = static_cast<double>(canvas.columns);
   const auto first = static_cast<std::int64_t>(std::ceil(std::max(0.0, leaf.row - reach)));
@@ -100,6 +104,17 @@ void draw_part(const ObjectSource& source, const CounterRandom& random, const Ca
 }
 
 }  // namespace
+
+ObjectSource ObjectSeries::source() const {
+  ObjectSource out{kind, ranges, seed, nullptr, nullptr, nullptr, 0};
+  if (!glyphs.empty()) out.glyphs = glyphs.data<std::uint8_t>();
+  if (!pictures.empty()) {
+    out.pictures = pictures.data<float>();
+    out.places = static_cast<const PicturePlace*>(places.data());
+    out.picture_count = places.shape()[0];
+  }
+  return out;
+}
 
 void draw_object(const ObjectSource& source, std::uint64_t number, const CanvasSize& canvas,
                  float* amplitude, float* phase) {

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <numbers>
 
+#include "kernels/array.h"
 #include "kernels/math.h"
 #include "kernels/random.h"
 
@@ -56,6 +57,18 @@ struct ObjectSource {
   std::int64_t picture_count = 0;
 };
 
+// The same as an operand of a Backend, on its device.
+struct ObjectSeries {
+  ObjectKind kind = ObjectKind::kDeadLeaves;
+  ObjectRanges ranges;
+  std::uint64_t seed = 0;
+  Array glyphs;    // kText: u8 [kLetters, kGlyphRows, kGlyphColumns]
+  Array pictures;  // kPictures: their values, f32, one picture after the other
+  Array places;    // kPictures: of each a PicturePlace, as bytes, u8 [pictures, sizeof]
+
+  ObjectSource source() const;
+};
+
 struct CanvasSize {
   std::int64_t rows;
   std::int64_t columns;
@@ -100,14 +113,28 @@ class Draw {
   std::uint64_t next_;
 };
 
+struct Direction {
+  double cosine = 1;
+  double sine = 0;
+};
+
+// At so many half turns, 0 to 2. On a GPU without the reduction of large angles, which is a call.
+PTYNET_HOST_DEVICE inline Direction direction(double half_turns) {
+#ifdef __CUDA_ARCH__
+  return {cospi(half_turns), sinpi(half_turns)};
+#else
+  const double angle = std::numbers::pi * half_turns;
+  return {std::cos(angle), std::sin(angle)};
+#endif
+}
+
 // An ellipse of half axes a, b, or a rectangle of half sides a, b, turned by an angle; px.
 struct Leaf {
   double row = 0;
   double column = 0;
   double a = 1;
   double b = 1;
-  double cosine = 1;
-  double sine = 0;
+  Direction axis;  // of a, against the columns
   bool box = false;
   float value = 0;
 
@@ -123,11 +150,6 @@ struct Leaf {
     return row > -distance && row < static_cast<double>(canvas.rows) + distance &&
            column > -distance && column < static_cast<double>(canvas.columns) + distance;
   }
-  PTYNET_HOST_DEVICE void turn(Draw& draw) {
-    const double angle = draw.between(0, std::numbers::pi);
-    cosine = std::cos(angle);
-    sine = std::sin(angle);
-  }
 };
 
 // The same in the form in which to ask pixel by pixel.
@@ -141,9 +163,9 @@ struct LeafTest {
   float value = 0;
 
   PTYNET_HOST_DEVICE static LeafTest of(const Leaf& leaf) {
-    return {leaf.row,           leaf.column,         leaf.cosine / leaf.a,
-            leaf.sine / leaf.a, -leaf.sine / leaf.b, leaf.cosine / leaf.b,
-            leaf.box,           leaf.value};
+    const auto& [cosine, sine] = leaf.axis;
+    return {leaf.row,       leaf.column,     cosine / leaf.a, sine / leaf.a,
+            -sine / leaf.b, cosine / leaf.b, leaf.box,        leaf.value};
   }
   PTYNET_HOST_DEVICE bool covers(std::int64_t r, std::int64_t c) const {
     const double dy = static_cast<double>(r) - row;
@@ -210,7 +232,7 @@ struct Leaves {
     leaf.place(margin, canvas, draw);
     const double radius = 1 / std::sqrt(steep - draw.uniform() * (steep - flat));
     if (!leaf.is_near(std::numbers::sqrt2 * radius, canvas)) return false;
-    leaf.turn(draw);
+    leaf.axis = direction(draw.uniform());
     const double which = draw.uniform();
     leaf.box = which >= 0.75;
     // Of the disc's area: half are discs, a quarter ellipses, a quarter rectangles.
@@ -231,7 +253,7 @@ struct Leaves {
     leaf.place(margin, canvas, draw);
     const double radius = draw.between(low, high);
     if (!leaf.is_near(std::numbers::sqrt2 * radius, canvas)) return false;
-    leaf.turn(draw);
+    leaf.axis = direction(draw.uniform());
     const double stretch = std::sqrt(draw.between(1, 2));
     const double membrane = draw.between(0, 0.3);
     const double body = draw.between(0.4, 0.75);
@@ -246,12 +268,11 @@ struct Leaves {
       return true;
     }
     Draw detail(random, 1 + cell * kThings + part - 2);
-    const double angle = detail.between(0, 2 * std::numbers::pi);
+    const auto [across, down] = direction(2 * detail.uniform());
     const double distance = detail.between(0.5, 0.75) * radius / stretch;
-    leaf.row += distance * std::sin(angle);
-    leaf.column += distance * std::cos(angle);
-    leaf.cosine = 1;
-    leaf.sine = 0;
+    leaf.row += distance * down;
+    leaf.column += distance * across;
+    leaf.axis = {};
     leaf.a = leaf.b = radius * detail.between(0.05, 0.12);
     leaf.value = static_cast<float>(detail.between(0.1, 0.9));
     return true;

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/simulate.h"
+#include "kernels/probe_variation.h"
 #include "tools/options.h"
 
 namespace ptynet::tools {

@@ -1,3 +1,5 @@
+#include "kernels/drawing.h"
+
 #include "kernels/cpu/cpu_backend.h"
 
 namespace ptynet::cpu {

@@ -9,6 +9,7 @@
 #include "kernels/cpu/typed.h"
 #include "kernels/phasor.h"
 #include "kernels/poisson.h"
+#include "kernels/probe_variation.h"
 
 namespace ptynet::cpu {
 

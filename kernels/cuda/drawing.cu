@@ -17,6 +17,7 @@ constexpr int kRowStep = kThreads / kTileColumns;                 // between the
 struct Drawing {
   ObjectSource source;
   Leaves leaves;  // of kDeadLeaves and kCells
+  int shelves;    // that they fill
   CanvasSize canvas;
   Stretch amplitude, phase;
   const double* first;
@@ -78,33 +79,34 @@ struct LeafShelf {
 };
 
 // A block: a tile of one part of one image.
-PTYNET_KERNEL(kThreads)
+PTYNET_KERNEL(kThreads, 3)
 draw_leaves_kernel(Drawing drawing) {
   const Part part(drawing);
   const CounterRandom random = part.stream(drawing);
   const LeafShelf shelf;
   int* counts = shared<int, kWarps, 0>();
   int* uncovered = shared<int, kWarps, 1>();
-  const std::int64_t first_row = std::int64_t{block().z} * kTileRows;
-  const std::int64_t first_column = std::int64_t{block().y} * kTileColumns;
+  const int first_row = block().z * kTileRows;
+  const int first_column = block().y * kTileColumns;
   const double middle_row = static_cast<double>(first_row) + 0.5 * (kTileRows - 1);
   const double middle_column = static_cast<double>(first_column) + 0.5 * (kTileColumns - 1);
-  const std::int64_t column = first_column + thread() % kTileColumns;
-  const std::int64_t row = first_row + thread() / kTileColumns;
+  const int column = first_column + thread() % kTileColumns;
+  const int row = first_row + thread() / kTileColumns;
 
   bool open[kTilePixels];  // not covered yet, and on the canvas
   PTYNET_UNROLL
   for (int p = 0; p < kTilePixels; ++p) {
     open[p] = column < drawing.canvas.columns && row + p * kRowStep < drawing.canvas.rows;
   }
-  for (std::uint64_t end = drawing.leaves.count; end > 0;) {
-    const std::uint64_t behind = static_cast<std::uint64_t>(thread());
+  for (int shelf_number = drawing.shelves - 1; shelf_number >= 0; --shelf_number) {
+    const std::uint64_t k = static_cast<std::uint64_t>(shelf_number) * kThreads + (kThreads - 1) -
+                            static_cast<std::uint64_t>(thread());
     Leaf leaf;
-    bool seen = behind < end && drawing.leaves.draw(random, end - 1 - behind, leaf);
+    bool seen = k < drawing.leaves.count && drawing.leaves.draw(random, k, leaf);
     if (seen) {
       const double reach = leaf.reach();
-      seen = std::abs(leaf.row - middle_row) <= reach + 0.5 * kTileRows &&
-             std::abs(leaf.column - middle_column) <= reach + 0.5 * kTileColumns;
+      seen = std::abs(leaf.row - middle_row) <= reach + 0.5 * (kTileRows - 1) &&
+             std::abs(leaf.column - middle_column) <= reach + 0.5 * (kTileColumns - 1);
     }
     const std::uint32_t votes = ballot(seen);
     if (lane() == 0) store(counts + warp(), static_cast<int>(std::popcount(votes)));
@@ -141,7 +143,6 @@ draw_leaves_kernel(Drawing drawing) {
     PTYNET_UNROLL
     for (int i = 0; i < kWarps; ++i) open_warps += load(uncovered + i);
     if (open_warps == 0) return;
-    end -= end < kThreads ? end : kThreads;
   }
   PTYNET_UNROLL
   for (int p = 0; p < kTilePixels; ++p) {
@@ -186,11 +187,14 @@ void draw_objects(const ObjectSource& source, const double* first, const DrawnOb
                   Stream stream) {
   const CanvasSize canvas{to.h, to.w};
   const ObjectRanges& ranges = source.ranges;
-  Drawing drawing{source, {},           canvas,  Stretch::amplitude(ranges), Stretch::phase(ranges),
-                  first,  to.amplitude, to.phase};
+  Drawing drawing{
+      source, {},           0,       canvas, Stretch::amplitude(ranges), Stretch::phase(ranges),
+      first,  to.amplitude, to.phase};
   const int parts = ranges.shared ? to.n : 2 * to.n;
   if (source.kind == ObjectKind::kDeadLeaves || source.kind == ObjectKind::kCells) {
     drawing.leaves = Leaves::of(source.kind, ranges, canvas);
+    drawing.shelves =
+        blocks_for("draw_leaves", static_cast<std::int64_t>(drawing.leaves.count), kThreads);
     const Index3 tiles{parts, (to.w + kTileColumns - 1) / kTileColumns,
                        (to.h + kTileRows - 1) / kTileRows};
     launch("draw_leaves", draw_leaves_kernel, {tiles, kThreads}, stream, drawing);

@@ -1,3 +1,5 @@
+#include "kernels/drawing.h"
+
 #include <algorithm>
 
 #include "kernels/reference/reference_backend.h"

@@ -3,6 +3,7 @@
 #include <numbers>
 
 #include "kernels/poisson.h"
+#include "kernels/probe_variation.h"
 #include "kernels/reference/reference_backend.h"
 
 namespace ptynet::reference {

@@ -33,6 +33,7 @@ struct Operands {
                   placed(std::vector<int>{0})} {
     const CounterRandom random(3, "glyphs");
     for (std::size_t i = 0; i < glyphs.size(); ++i) glyphs[i] = random.bits(i) % 2;
+    glyphs.front() = 1;
     // One is no larger than the window may be, in either orientation.
     const int side = std::max(v.h, v.w);
     std::int64_t first = 0;

@@ -9,6 +9,7 @@
 #include "engine/probes.h"
 #include "engine/simulate.h"
 #include "kernels/backend.h"
+#include "kernels/probe_variation.h"
 #include "tests/catch.h"
 
 using namespace ptynet;

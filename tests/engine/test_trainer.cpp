@@ -431,6 +431,12 @@ TEST_CASE("epochs that do not fit their frames are refused") {
   Trainer patches(small.architecture, small.state, options);
   CHECK_THROWS_WITH(patches.keep({scan.frames, scan.trained, {}, {}}),
                     Catch::Contains("diffraction alone"));
+  CHECK_THROWS_WITH(trainer.keep_patterns(3), Catch::Contains("known patches alone"));
+  CHECK_THROWS_WITH(patches.keep_patterns(0), Catch::Contains("at least one pattern"));
+  patches.keep_patterns(3);
+  CHECK_THROWS_WITH(patches.begin_epoch({0, 1, 2, 0}, {1, 1}), Catch::Contains("up to 3 frames"));
+  CHECK_THROWS_WITH(patches.begin_epoch({0, 1, 2}, {1}), Catch::Contains("2 rates"));
+  patches.begin_epoch({1}, {1});
 }
 
 TEST_CASE("predictions follow the weights, for any number of frames") {

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "kernels/drawing.h"
 #include "tests/kernels/cases.h"
 
 namespace ptynet::tests {

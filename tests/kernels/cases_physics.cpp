@@ -1,5 +1,6 @@
 #include <limits>
 
+#include "kernels/probe_variation.h"
 #include "tests/kernels/cases.h"
 
 namespace ptynet::tests {

@@ -1,6 +1,7 @@
 // Patterns that a recording makes, held against those that the reference makes one by one.
 #pragma once
 
+#include "kernels/probe_variation.h"
 #include "tests/catch.h"
 #include "tests/kernels/cases.h"
 #include "tests/kernels/compare.h"

@@ -144,6 +144,21 @@ class Choices(OnTwin):
         self.assertIn("neither cuDNN nor cuBLASLt has one", self.succeed(*job[:-1]).stdout)
 
 
+    def test_train_as_the_cpu_does(self):
+        self.write_tiny()
+        self.write_scan(size=16)
+        with np.load(self.folder / "scan.npz") as scan:
+            np.save(self.folder / "probe.npy", scan["probe"])
+        job = ["train", "--architecture", "tiny.json", "--probe", "probe.npy", "--probe-jitter", "1,0,0.1", "--patterns", 10,
+               "--batch", 4, "--epochs", 2, "--held-out", 70, "--output", "w.h5", "--json"]
+        found = [json.loads(self.succeed(*job, "--device", device).stdout) for device in ["cpu", "cuda"]]
+        self.assertEqual(found[1]["patterns"], 20)
+        self.assertAlmostEqual(found[1]["loss"] / found[0]["loss"], 1, delta=1e-5)
+        for name, expected in found[0]["held_out"]["loss"].items():
+            self.assertAlmostEqual(found[1]["held_out"]["loss"][name] / expected, 1, delta=1e-5)
+        self.assertLess(found[1]["simulated_seconds"], found[1]["seconds"])
+
+
 class Resuming(OnTwin):
     """Runs of three epochs, and what goes on from their checkpoint of two."""
     # In tf32, where "direct" and "tile of ..." add in another order.
