@@ -180,7 +180,7 @@ double measured_peak_gflops(Context& context, Precision precision, std::int64_t 
 
 namespace {
 
-ConvChoices used_choices(Context& context) {
+ConvChoices timed_choices(Context& context) {
   ConvChoices out;
   if (const ConvChoices* all = context.backend().choices()) {
     for (const auto& [task, choice] : *all) {
@@ -222,7 +222,7 @@ BenchReport bench(const Architecture& architecture, const StateDict& state,
   report.arena_mb = static_cast<double>(workload->arena_bytes()) / 1e6;
   if (options.layers) {
     report.layers = profile(*workload, steps, n);
-    report.choices = used_choices(workload->context());
+    report.choices = timed_choices(workload->context());
   }
   if (options.peak) {
     report.peak_gflops = measured_peak_gflops(workload->context(), wanted.precision, n);

@@ -140,20 +140,27 @@ ImageLibrary::ImageLibrary(const std::filesystem::path& folder, std::int64_t row
   if (problem) fail_input(folder.string(), ": cannot be read as a folder: ", problem.message());
   if (paths.empty()) fail_input(folder.string(), ": expected pictures (.png), found none");
   std::sort(paths.begin(), paths.end());  // a folder's own order differs from machine to machine
-  std::vector<float> values;
+  std::vector<Array> pictures;
   std::vector<PicturePlace> places;
+  std::int64_t count = 0;  // of values
   for (const std::filesystem::path& path : paths) {
-    const Array picture = load_grey(path);
+    Array picture = load_grey(path);
     const Shape& shape = picture.shape();
     // A quarter turn may swap the sides.
     if (std::min(shape[0], shape[1]) < std::max(rows, columns)) {
       fail_input(path.string(), ": expected a picture of at least ", std::max(rows, columns),
                  " px a side, found ", shape[0], "x", shape[1]);
     }
-    places.push_back({static_cast<std::int64_t>(values.size()), shape[0], shape[1]});
-    values.insert(values.end(), picture.data<float>(), picture.data<float>() + picture.elements());
+    places.push_back({count, shape[0], shape[1]});
+    count += picture.elements();
+    pictures.push_back(std::move(picture));
   }
-  values_ = Array::copy_of(values, {static_cast<std::int64_t>(values.size())});
+  values_ = Array::host({count}, DType::kF32);
+  float* to = values_.data<float>();
+  for (Array& picture : pictures) {
+    to = std::copy_n(picture.data<float>(), picture.elements(), to);
+    picture = {};
+  }
   places_ =
       Array::host({static_cast<std::int64_t>(places.size()), sizeof(PicturePlace)}, DType::kU8);
   std::memcpy(places_.data(), places.data(), places_.bytes());
@@ -166,11 +173,19 @@ ObjectSeries ImageLibrary::series(const ObjectRanges& ranges, std::uint64_t seed
   return out;
 }
 
+std::span<const PicturePlace> ImageLibrary::places() const {
+  return {reinterpret_cast<const PicturePlace*>(places_.data()), size()};
+}
+
+std::int64_t ImageLibrary::shortest_side() const {
+  std::int64_t shortest = kMaxExtent;
+  for (const PicturePlace& p : places()) shortest = std::min({shortest, p.rows, p.columns});
+  return shortest;
+}
+
 std::string ImageLibrary::sha256() const {
   std::string all;
-  const auto* places = reinterpret_cast<const PicturePlace*>(places_.data());
-  for (std::size_t i = 0; i < size(); ++i) {
-    const PicturePlace& place = places[i];
+  for (const PicturePlace& place : places()) {
     const Array picture =
         values_.slice(place.first, place.rows * place.columns).reshape({place.rows, place.columns});
     all += text(place.rows, "x", place.columns, " ", io::sha256_of(picture), "\n");

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -48,11 +49,14 @@ class ImageLibrary {
   // Arrays are on the host and shared with the library.
   ObjectSeries series(const ObjectRanges& ranges, std::uint64_t seed) const;
 
+  std::int64_t shortest_side() const;  // of all pictures, px
   std::size_t size() const { return static_cast<std::size_t>(places_.shape()[0]); }
   // Of all pictures in order, 64 hexadecimal digits.
   std::string sha256() const;
 
  private:
+  std::span<const PicturePlace> places() const;
+
   Array values_;  // f32 in [0, 1], one picture after the other
   Array places_;  // as ObjectSeries has them
 };

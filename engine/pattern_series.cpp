@@ -23,12 +23,12 @@ void copy_patterns(Context& context, const Patterns& from, Patterns& to) {
 
 Patterns patterns_on_host(Context& context, PatternSeries& series, std::uint64_t first,
                           std::int64_t count, std::int64_t height, std::int64_t width) {
-  constexpr std::int64_t kMostTogether = 64;
   const auto host = [&] { return Array::host({count, height, width}, DType::kF32); };
   Patterns out{host(), host(), host()};
-  const Patterns room = room_for_patterns(context, std::min(count, kMostTogether), height, width);
-  for (std::int64_t done = 0; done < count; done += kMostTogether) {
-    const std::int64_t n = std::min(kMostTogether, count - done);
+  const Patterns room =
+      room_for_patterns(context, std::min(count, kPatternsTogether), height, width);
+  for (std::int64_t done = 0; done < count; done += kPatternsTogether) {
+    const std::int64_t n = std::min(kPatternsTogether, count - done);
     Patterns made = patterns_within(room, 0, n);
     series.make(first + static_cast<std::uint64_t>(done), made);
     Patterns to = patterns_within(out, done, n);

@@ -16,6 +16,9 @@ class PatternSeries {
   virtual void make(std::uint64_t first, Patterns& to) = 0;
 };
 
+// As many as are made or moved at a time, to keep all of a device busy.
+inline constexpr std::int64_t kPatternsTogether = 64;
+
 // Room for patterns on the device.
 Patterns room_for_patterns(Context& context, std::int64_t count, std::int64_t height,
                            std::int64_t width);

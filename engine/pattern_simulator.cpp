@@ -46,8 +46,13 @@ void check(const PatternRecipe& recipe) {
                  (*photons)[1]);
     }
   }
+  const Shape& s = recipe.probe.shape();
+  if (recipe.images && recipe.images->shortest_side() < std::max(s[1], s[2])) {
+    fail_input("expected pictures of at least ", std::max(s[1], s[2]), " px a side, found one of ",
+               recipe.images->shortest_side());
+  }
   const double counts = counts_of(recipe.probe);  // refuses a dark one
-  const double most = (recipe.photons ? (*recipe.photons)[1] : counts) *
+  const double most = (recipe.photons ? (*recipe.photons)[1] : counts) * (1 + recipe.jitter.scale) *
                       recipe.ranges.amplitude_high * recipe.ranges.amplitude_high;
   const auto pixels = static_cast<double>(recipe.probe.shape()[1] * recipe.probe.shape()[2]);
   if (recipe.noise == Noise::kPoisson && !(most <= kMostCounts * pixels)) {

@@ -37,7 +37,7 @@ void check(const PatternRecipe& recipe);
 class PatternSimulator final : public PatternSeries {
  public:
   // `series` sets apart what must not meet: "training", "held-out". At most `at_a_time` patterns
-  // are under way together, which take about 50 bytes per pixel, and 16 more for every mode of the
+  // are under way together, which take 20 bytes per pixel, and up to 24 for every mode of the
   // probe. The context must outlive it. Throws Error (input) when the recipe cannot be followed.
   PatternSimulator(Context& context, const PatternRecipe& recipe, const std::string& series,
                    std::int64_t at_a_time);

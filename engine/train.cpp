@@ -8,6 +8,7 @@
 #include <numbers>
 #include <numeric>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/held_out_losses.h"
@@ -28,7 +29,6 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kJob = "train";
 constexpr double kMostSeconds = 1e9;
-constexpr std::int64_t kMostSimulatedTogether = 128;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -88,11 +88,13 @@ class Training {
   TrainingLog log_;
   EpochSums sums_;
   std::int64_t steps_ = 0;
-  std::vector<double> rates_;             // of the steps under way
+  std::int64_t looked_at_ = 0;            // the last step whose outcome was; gradients may be older
+  std::vector<double> rates_;             // of the steps whose patterns are there
   std::int64_t asked_ = 0;                // of them
-  std::int64_t collected_ = 0;            // of them
+  std::int64_t collected_ = 0;            // of them, so that steps_ counts them
   double rate_ = 0;                       // of the last step
   std::unique_ptr<Event> making_, made_;  // their patterns
+  bool is_timed_ = true;                  // how long that took
   double seconds_before_ = 0;             // of the runs that the checkpoint goes back to
   Clock::time_point start_;
   Clock::time_point epoch_start_;
@@ -221,6 +223,9 @@ void Training::restore(const io::Checkpoint& checkpoint) {
   log_.take(checkpoint);
   steps_ = whole_number(checkpoint, "batches", static_cast<std::int64_t>(kMostTrainingBatches));
   seconds_before_ = seconds_of("seconds");
+  if (checkpoint.numbers.contains("simulated_seconds")) {  // older ones have not
+    summary_.simulated_seconds = seconds_of("simulated_seconds");
+  }
   sums_.loss = amount(checkpoint, "epoch_loss");
   sums_.amplitude = amount(checkpoint, "epoch_amplitude");
   sums_.phase = amount(checkpoint, "epoch_phase");
@@ -265,6 +270,7 @@ void Training::write_checkpoint() {
   log_.put(out);
   out.numbers["batches"] = static_cast<double>(steps_);
   out.numbers["seconds"] = seconds();
+  out.numbers["simulated_seconds"] = summary_.simulated_seconds;
   out.numbers["epoch_loss"] = sums_.loss;
   out.numbers["epoch_amplitude"] = sums_.amplitude;
   out.numbers["epoch_phase"] = sums_.phase;
@@ -301,9 +307,8 @@ void Training::write_weights() const {
   io::write_weights(options_.output, out);
 }
 
-// So many that they keep a device busy while the host makes the next ones ready, and no more than
-// are welcome in memory. On the CPU nothing goes on beside the host: few batches, whose patterns
-// occupy all threads.
+// So many on a GPU that to wait for them costs little, and no more than are welcome in memory. On
+// the CPU few batches, whose patterns occupy all threads.
 std::int64_t Training::patterns_at_a_time() const {
   constexpr std::int64_t kBatchesOnGpu = 32;
   constexpr std::int64_t kMostBytes = std::int64_t{1} << 28;
@@ -323,23 +328,26 @@ void Training::begin_stretch(PatternSeries& series, Patterns& room) {
   const EpochPlan& plan = patterns_.plan;
   const std::int64_t left = plan.patterns - steps_ % batches() * plan.batch;
   const std::int64_t count = std::min(room.frames.shape()[0], left);
-  making_->renew();
-  Patterns made = patterns_within(room, 0, count);
-  series.make(plan.first(steps_), made);
-  made_->renew();
   std::vector<std::int64_t> order(static_cast<std::size_t>(count));
   std::iota(order.begin(), order.end(), 0);
   rates_.clear();
   for (std::int64_t first = 0; first < count; first += plan.batch) {
     rates_.push_back(rate_at(steps_ + static_cast<std::int64_t>(rates_.size())));
   }
+  // What waits for the device comes first.
   trainer_->begin_epoch(order, rates_);
+  making_->renew();
+  Patterns made = patterns_within(room, 0, count);
+  series.make(plan.first(steps_), made);
+  made_->renew();
   asked_ = collected_ = 0;
+  is_timed_ = false;
 }
 
 // Looks at what the steps so far have given.
 void Training::collect() {
   for (const StepOutcome& outcome : trainer_->outcomes()) {
+    looked_at_ = steps_;
     if (!std::isfinite(outcome.loss)) give_up(text("the loss is ", outcome.loss));
     const auto n = static_cast<double>(patterns_.plan.size(steps_));
     sums_.loss += n * outcome.loss;
@@ -350,12 +358,13 @@ void Training::collect() {
     ++steps_;
   }
   if (!trainer_->gradients_are_sound()) give_up("gradients are not finite");
-  if (asked_ < static_cast<std::int64_t>(rates_.size())) return;
+  if (std::exchange(is_timed_, true)) return;
   summary_.simulated_seconds += trainer_->context().backend().seconds_between(*making_, *made_);
 }
 
 void Training::give_up(const std::string& what) const {
-  fail_runtime(what, " in epoch ", epoch() + 1, ", batch ", steps_ % batches() + 1,
+  fail_runtime(what, " in epoch ", looked_at_ / batches() + 1, ", batch ",
+               looked_at_ % batches() + 1,
                ": try a lower --learning-rate; the last good checkpoint is ",
                checkpoint_written_.empty() ? "none" : checkpoint_written_);
 }
@@ -400,13 +409,12 @@ void Training::train_steps() {
   const bool on_cpu = trainer_->context().device().kind == DeviceKind::kCpu;
   const std::int64_t at_a_time = patterns_at_a_time();
   Patterns& room = trainer_->keep_patterns(at_a_time);
-  const std::unique_ptr<PatternSeries> series =
-      patterns_.series(trainer_->context(), std::min(at_a_time, kMostSimulatedTogether));
+  const std::unique_ptr<PatternSeries> series = patterns_.series(trainer_->context(), at_a_time);
   making_ = trainer_->context().backend().event();
   made_ = trainer_->context().backend().event();
   epoch_start_ -=
       std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(sums_.seconds));
-  while (!finished()) {
+  while (!finished() || collected_ < asked_) {
     if (asked_ == static_cast<std::int64_t>(rates_.size())) begin_stretch(*series, room);
     trainer_->next_step();
     ++asked_;

@@ -77,7 +77,7 @@ struct TrainSummary {
   std::optional<double> loss;  // of the last epoch, as trained; empty: none ran
   std::optional<HeldOutLosses> held_out;
   double seconds = 0;            // of training, with those before a checkpoint
-  double simulated_seconds = 0;  // of them, for patterns to be made
+  double simulated_seconds = 0;  // of them, to make patterns
   std::string output;
   std::string checkpoint;
 };

@@ -6,6 +6,7 @@
 #include <complex>
 
 #include "autograd/losses.h"
+#include "engine/pattern_series.h"
 #include "engine/predictor.h"
 #include "engine/training_queue.h"
 
@@ -311,23 +312,22 @@ void Trainer::keep(const TrainingSet& set) {
     fail_input("a consistency term needs corners on the canvas, and nothing else does");
   }
   std::erase_if(plans_, [](const auto& plan) { return plan.first.queued; });
+  queue_.reset();  // its frames may have no room beside the new ones
   queue_ = std::make_unique<TrainingQueue>(*context_, set, options_.batch);
 }
 
 Patterns& Trainer::keep_patterns(std::int64_t count) {
   if (diffraction() != nullptr) fail_input("patterns are kept for training on known patches alone");
   if (count < 1) fail_input("training keeps at least one pattern, found ", count);
-  const auto room = [&] {
-    return context_->allocate({count, options_.height, options_.width}, DType::kF32);
-  };
   std::erase_if(plans_, [](const auto& plan) { return plan.first.queued; });
-  patterns_ = {room(), room(), room()};
+  queue_.reset();
+  patterns_ = room_for_patterns(*context_, count, options_.height, options_.width);
   queue_ = std::make_unique<TrainingQueue>(*context_, patterns_, options_.batch);
   return patterns_;
 }
 
 TrainingQueue& Trainer::queue() {
-  if (queue_ == nullptr) fail_input("steps of an epoch need keep() before, which gives the frames");
+  if (queue_ == nullptr) fail_input("steps of an epoch need keep() or keep_patterns() before");
   return *queue_;
 }
 

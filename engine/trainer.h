@@ -196,11 +196,12 @@ class Trainer {
   double probe_power_ = 0;  // sum |probe|^2
   std::unique_ptr<Adam> probe_adam_;
   Array weight_;  // of the consistency term or the patches, on the device
-  std::map<PlanKind, std::unique_ptr<Plan>> plans_;
+  // Before the plans, which wait for what is under way when they go.
   Patterns patterns_;                     // after keep_patterns()
   std::unique_ptr<TrainingQueue> queue_;  // after keep() or keep_patterns()
-  std::int64_t next_batch_ = 0;           // of the epoch, to be asked for
-  std::int64_t told_batch_ = 0;           // the first that outcomes() has not told of
+  std::map<PlanKind, std::unique_ptr<Plan>> plans_;
+  std::int64_t next_batch_ = 0;  // of the epoch, to be asked for
+  std::int64_t told_batch_ = 0;  // the first that outcomes() has not told of
   std::unique_ptr<Forward> forward_;
   ChosenWays taken_;
 };

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <span>
 
+#include "engine/device_room.h"
 #include "io/result.h"
 #include "io/sha256.h"
 #include "kernels/random.h"
@@ -137,11 +138,39 @@ Patterns TrainingPairs::batch(const std::vector<std::int64_t>& indices) const {
 }
 
 ShuffledPairs::ShuffledPairs(Context& context, std::shared_ptr<const TrainingPairs> pairs,
-                             std::int64_t count, std::uint64_t seed)
+                             std::int64_t count, std::uint64_t seed, std::int64_t batch)
     : context_(context),
       pairs_(std::move(pairs)),
       count_(static_cast<std::uint64_t>(count)),
-      seed_(CounterRandom(seed, "training pairs").bits(0)) {}
+      seed_(CounterRandom(seed, "training pairs").bits(0)) {
+  if (context.device().kind != DeviceKind::kCpu) put_on_device(batch);
+}
+
+void ShuffledPairs::put_on_device(std::int64_t batch) {
+  const auto count = static_cast<std::int64_t>(count_);
+  const std::int64_t height = pairs_->height();
+  const std::int64_t width = pairs_->width();
+  Patterns all;
+  const bool fits = fits_beside(context_, step_reserve(batch, height, width),
+                                [&] { all = room_for_patterns(context_, count, height, width); });
+  if (!fits || count > std::numeric_limits<std::int32_t>::max() / height) return;
+  std::vector<std::int32_t> corners;
+  for (std::int64_t first = 0; first < count; first += kPatternsTogether) {
+    const std::int64_t n = std::min(kPatternsTogether, count - first);
+    Order indices(static_cast<std::size_t>(n));
+    std::iota(indices.begin(), indices.end(), first);
+    Patterns part = patterns_within(all, first, n);
+    copy_patterns(context_, pairs_->batch(indices), part);
+    for (const std::int64_t index : indices) {
+      corners.insert(corners.end(), {static_cast<std::int32_t>(index * height), 0});
+    }
+  }
+  corners_ = on_device(context_, Array::copy_of(corners, {count, 2}));
+  const Shape column{count * height, width};
+  resident_ = {all.frames.reshape(column), all.amplitude.reshape(column),
+               all.phase.reshape(column)};
+  wanted_.cursor = on_device(context_, Array::zeros({2}, DType::kI32));
+}
 
 const ShuffledPairs::Order& ShuffledPairs::order_of(std::uint64_t pass) {
   if (order_.empty() || pass != pass_) {
@@ -159,7 +188,14 @@ void ShuffledPairs::make(std::uint64_t first, Patterns& to) {
   for (std::uint64_t i = first; i < first + count; ++i) {
     indices.push_back(order_of(i / count_)[i % count_]);
   }
-  copy_patterns(context_, pairs_->batch(indices), to);
+  if (resident_.frames.empty()) return copy_patterns(context_, pairs_->batch(indices), to);
+  Backend& backend = context_.backend();
+  const auto n = static_cast<std::int64_t>(count);
+  wanted_.order = on_device(
+      context_, Array::copy_of(std::vector<std::int32_t>(indices.begin(), indices.end()), {n}));
+  backend.take_windows(wanted_, resident_.frames, corners_, to.frames);
+  backend.take_windows(wanted_, resident_.amplitude, corners_, to.amplitude);
+  backend.take_windows(wanted_, resident_.phase, corners_, to.phase);
 }
 
 }  // namespace ptynet

@@ -68,14 +68,16 @@ class TrainingPairs {
 // The first `count` pairs again and again, every time each of them once, in an order drawn anew.
 class ShuffledPairs final : public PatternSeries {
  public:
-  // The context must outlive it.
+  // On a GPU it puts all of them there, where that leaves room for steps on `batch` of them; else
+  // each make() gathers them on the host. The context must outlive it.
   ShuffledPairs(Context& context, std::shared_ptr<const TrainingPairs> pairs, std::int64_t count,
-                std::uint64_t seed);
+                std::uint64_t seed, std::int64_t batch);
   void make(std::uint64_t first, Patterns& to) override;
 
  private:
   using Order = std::vector<std::int64_t>;
   const Order& order_of(std::uint64_t pass);
+  void put_on_device(std::int64_t batch);
 
   Context& context_;
   std::shared_ptr<const TrainingPairs> pairs_;
@@ -84,6 +86,11 @@ class ShuffledPairs final : public PatternSeries {
   // Of the pass that was asked for last: pairs come in order, and one is as long as a scan.
   std::uint64_t pass_ = 0;
   Order order_;
+  // Where they are on the device: the pairs, one below the other, their corners, and which are
+  // asked for.
+  Patterns resident_;
+  Array corners_;
+  StepQueue wanted_;
 };
 
 }  // namespace ptynet

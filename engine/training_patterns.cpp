@@ -12,8 +12,7 @@ namespace {
 
 constexpr std::uint64_t kHeldOutSeed = 1;
 constexpr std::int64_t kUsualHeldOut = 256;
-constexpr std::int64_t kUsualHeldOutOf = 10;     // frames of scans
-constexpr std::int64_t kSimulatedTogether = 64;  // of those held out
+constexpr std::int64_t kUsualHeldOutOf = 10;  // frames of scans
 
 std::string name_of(ObjectKind kind) {
   constexpr std::array kNames{"dead-leaves", "siemens", "cells", "text", "pictures"};
@@ -71,8 +70,9 @@ std::map<std::string, std::string> identity_of(const PatternRecipe& r) {
 TrainingPatterns simulated_patterns(const TrainOptions& o) {
   PatternRecipe recipe = recipe_of(o);
   TrainingPatterns out;
-  out.series = [recipe](Context& context, std::int64_t at_a_time) {
-    return std::make_unique<PatternSimulator>(context, recipe, "training", at_a_time);
+  out.series = [recipe](Context& context, std::int64_t most) {
+    return std::make_unique<PatternSimulator>(context, recipe, "training",
+                                              std::min(most, kPatternsTogether));
   };
   out.plan = o.epoch;
   out.held_out = o.held_out.value_or(kUsualHeldOut);
@@ -87,7 +87,7 @@ TrainingPatterns simulated_patterns(const TrainOptions& o) {
   recipe.seed = kHeldOutSeed;
   out.make_held_out = [recipe, n = out.held_out](Context& context) {
     const Shape& s = recipe.probe.shape();
-    PatternSimulator series(context, recipe, "held-out", std::min(n, kSimulatedTogether));
+    PatternSimulator series(context, recipe, "held-out", std::min(n, kPatternsTogether));
     return patterns_on_host(context, series, 0, n, s[1], s[2]);
   };
   return out;
@@ -126,8 +126,9 @@ TrainingPatterns patterns_of_scans(const TrainOptions& o, const Architecture& ar
                "] like the scans' frames, found ", describe(out.probe));
   }
   pairs->read(o.progress);
-  out.series = [pairs, trained, seed = o.seed](Context& context, std::int64_t) {
-    return std::make_unique<ShuffledPairs>(context, pairs, trained, seed);
+  out.series = [pairs, trained, seed = o.seed, batch = o.epoch.batch](Context& context,
+                                                                      std::int64_t) {
+    return std::make_unique<ShuffledPairs>(context, pairs, trained, seed, batch);
   };
   out.make_held_out = [pairs, trained, n = out.held_out](Context&) {
     std::vector<std::int64_t> last(static_cast<std::size_t>(n));

@@ -17,8 +17,8 @@ namespace ptynet {
 struct TrainingPatterns {
   EpochPlan plan;
   std::int64_t held_out = 0;  // patterns
-  // The series, made by a device, some patterns at a time where it pleases.
-  std::function<std::unique_ptr<PatternSeries>(Context&, std::int64_t at_a_time)> series;
+  // The series, made by a device, of which no more than `most` are asked for at a time.
+  std::function<std::unique_ptr<PatternSeries>(Context&, std::int64_t most)> series;
   // All that are held out, on the host; the same whatever the run's seed.
   std::function<Patterns(Context&)> make_held_out;
   Array probe;                                          // c64 [modes, h, w] in counts

@@ -5,19 +5,24 @@
 #include <limits>
 #include <numeric>
 
+#include "engine/device_room.h"
+
 namespace ptynet {
 
 namespace {
 
-// In the device's memory, or where that is full, in memory of the host that the device reads.
-Array within_reach(Context& context, const Array& host) {
-  try {
-    return on_device(context, host);
-  } catch (const Error&) {
-    Array out = context.backend().staging(host.shape(), host.dtype());
-    std::memcpy(out.data(), host.data(), host.bytes());
+// In the device's memory, or where that leaves no room for steps on `batch` of them, in memory of
+// the host that the device reads.
+Array within_reach(Context& context, const Array& frames, std::int64_t batch) {
+  const Shape& s = frames.shape();
+  Array out;
+  if (fits_beside(context, step_reserve(batch, s[1], s[2]),
+                  [&] { out = on_device(context, frames); })) {
     return out;
   }
+  out = context.backend().staging(s, frames.dtype());
+  std::memcpy(out.data(), frames.data(), frames.bytes());
+  return out;
 }
 
 // Of frames one below the other.
@@ -65,7 +70,7 @@ TrainingQueue::TrainingQueue(Context& context, const TrainingSet& set, std::int6
   }
   sums_.intensity = context.allocate({places_, 4}, DType::kF64);
   make_queue();
-  patterns_.frames = in_one_column(within_reach(context, set.frames));
+  patterns_.frames = in_one_column(within_reach(context, set.frames, batch));
   if (patterns_.frames.device() == context.device()) return;
   coming_ = context.allocate({batch, s[1], s[2]}, DType::kF32);
   ahead_ = {queue_.order, queue_.rates, context.allocate({2}, DType::kI32)};

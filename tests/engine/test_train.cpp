@@ -167,6 +167,14 @@ TEST_CASE("patterns of pictures are windows of them") {
   }
 }
 
+TEST_CASE("pictures smaller than the probe's frame are refused") {
+  tests::TemporaryFolder folder;
+  io::write_png(folder / "small.png", Array::zeros({kSide - 1, 40}, DType::kU8));
+  PatternRecipe of_pictures = recipe();
+  of_pictures.images = std::make_shared<const ImageLibrary>(folder.path(), 8, 8);
+  CHECK_THROWS_WITH(simulated(of_pictures, "training", 0, 1), Catch::Contains("at least 16 px"));
+}
+
 TEST_CASE("photons of training patterns are whole, and spread evenly in their logarithm") {
   PatternRecipe noisy = recipe();
   noisy.ranges.amplitude_low = noisy.ranges.amplitude_high = 1;
@@ -188,6 +196,8 @@ TEST_CASE("photons of training patterns are whole, and spread evenly in their lo
   CHECK(mean_log == Approx(4.0).margin(0.25));
   noisy.photons = {{0, 1e5}};
   CHECK_THROWS_AS(simulated(noisy, "training", 0, 1), Error);
+  noisy.photons = {{1e3, 1e25}};
+  CHECK_THROWS_WITH(simulated(noisy, "training", 0, 1), Catch::Contains("give fewer photons"));
 }
 
 TEST_CASE("the probe of training patterns varies within its jitter") {

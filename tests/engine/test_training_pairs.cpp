@@ -153,7 +153,7 @@ TEST_CASE("training pairs: every pass shows each of them once, in an order of it
   const auto pass_from = [&](ShuffledPairs& series, std::uint64_t first, std::int64_t count) {
     return patterns_on_host(context, series, first, count, pairs->height(), pairs->width());
   };
-  ShuffledPairs series(context, pairs, n, 3);
+  ShuffledPairs series(context, pairs, n, 3, 4);
   std::vector<std::vector<std::int64_t>> passes;
   for (std::uint64_t pass = 0; pass < 3; ++pass) {
     passes.push_back(indices_of(pass_from(series, pass * static_cast<std::uint64_t>(n), n), all));
@@ -168,8 +168,8 @@ TEST_CASE("training pairs: every pass shows each of them once, in an order of it
   const auto across = indices_of(pass_from(series, static_cast<std::uint64_t>(n) - 2, 4), all);
   CHECK(across ==
         std::vector{passes[0][passes[0].size() - 2], passes[0].back(), passes[1][0], passes[1][1]});
-  ShuffledPairs again(context, pairs, n, 3);
-  ShuffledPairs other(context, pairs, n, 4);
+  ShuffledPairs again(context, pairs, n, 3, 4);
+  ShuffledPairs other(context, pairs, n, 4, 4);
   const Array frames = pass_from(series, 5, 9).frames;
   CHECK(same(pass_from(again, 5, 9).frames, frames));
   CHECK_FALSE(same(pass_from(other, 5, 9).frames, frames));

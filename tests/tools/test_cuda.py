@@ -112,6 +112,71 @@ class Jobs(OnTwin):
         self.succeed(*job, "--device", "cuda", "--precision", "tf32")
         self.fail_with(2, "--precision tf32 needs a CUDA device that has it", *job, "--device", "cpu", "--precision", "tf32")
 
+    def write_probe(self):
+        with np.load(self.folder / "scan.npz") as scan:
+            np.save(self.folder / "probe.npy", scan["probe"])
+
+    def train(self, *more, epochs=2):
+        job = ["train", "--architecture", "tiny.json", "--batch", 4, "--epochs", epochs, "--output", "w.h5", "--json"]
+        return json.loads(self.succeed(*job, *more).stdout)
+
+    def test_train_as_the_cpu_does(self):
+        self.write_tiny()
+        self.write_scan(size=16)
+        self.write_probe()
+        job = ["--probe", "probe.npy", "--probe-jitter", "1,0,0.1", "--patterns", 10, "--held-out", 70]
+        found = [self.train(*job, "--device", device) for device in ["cpu", "cuda"]]
+        self.assertEqual(found[1]["patterns"], 20)
+        self.assertAlmostEqual(found[1]["loss"] / found[0]["loss"], 1, delta=1e-5)
+        for name, expected in found[0]["held_out"]["loss"].items():
+            self.assertAlmostEqual(found[1]["held_out"]["loss"][name] / expected, 1, delta=1e-5)
+        self.assertLess(0, found[1]["simulated_seconds"])
+        self.assertLess(found[1]["simulated_seconds"], found[1]["seconds"])
+
+    def test_train_on_scans_as_the_cpu_does(self):
+        self.write_tiny()
+        self.succeed("simulate", "--size", 40, "--probe-model", "gaussian", "--frame", 16, "--overlap", 0.3, "--output", "a.cxi",
+                     "--truth", "a.h5", "--quiet")
+        job = ["--scans", "a.cxi", "--truth", "a.h5", "--held-out", 2]
+        found = [self.train(*job, "--device", device) for device in ["cpu", "cuda"]]
+        # Where the pairs have no room on the device, they are gathered on the host.
+        self.play(PTYNET_TWIN_MEMORY="3000000")
+        found.append(self.train(*job, "--device", "cuda"))
+        for other in found[1:]:
+            self.assertAlmostEqual(other["loss"] / found[0]["loss"], 1, delta=1e-5)
+        self.assertEqual(found[1]["loss"], found[2]["loss"])
+
+    def test_epochs_of_several_stretches(self):
+        """A GPU is asked for 32 batches at a time."""
+        self.write_tiny()
+        self.write_scan(size=16)
+        self.write_probe()
+        job = ["--probe", "probe.npy", "--patterns", 140, "--held-out", 0, "--device", "cuda"]
+        whole = self.train(*job)
+        self.assertEqual((whole["steps"], whole["patterns"]), (70, 280))
+        weights = (self.folder / "w.h5").read_bytes()
+        one = self.train(*job, "--checkpoint", "state.h5", epochs=1)
+        self.assertLess(whole["loss"], one["loss"])
+        self.assertEqual(self.train(*job, "--resume", "state.h5")["loss"], whole["loss"])
+        self.assertEqual((self.folder / "w.h5").read_bytes(), weights)
+
+    def test_training_by_the_clock_counts_every_step(self):
+        self.write_tiny()
+        self.write_scan(size=16)
+        self.write_probe()
+        job = ["train", "--architecture", "tiny.json", "--batch", 1, "--schedule", "constant", "--probe", "probe.npy",
+               "--held-out", 0, "--output", "w.h5", "--device", "cuda", "--json"]
+        done = json.loads(self.succeed(*job, "--minutes", 0.02, "--patterns", 40).stdout)
+        self.assertGreater(done["steps"], 32)
+        self.assertEqual(done["patterns"], done["steps"])
+        weights = self.weights()
+        self.succeed(*job, "--epochs", 1, "--patterns", done["steps"])
+        self.assertEqual(self.weights(), weights)
+
+    def weights(self):
+        with h5py.File(self.folder / "w.h5") as file:
+            return {name: values[()].tobytes() for name, values in file["weights"].items()}
+
 
 class Drivers(CommandLine):
     """The true backend, where it was built, with a driver that a stub plays."""
@@ -142,21 +207,6 @@ class Choices(OnTwin):
         again = json.loads(self.succeed(*job).stdout)
         self.assertEqual(again["choices"], first["choices"])  # not timed anew
         self.assertIn("neither cuDNN nor cuBLASLt has one", self.succeed(*job[:-1]).stdout)
-
-
-    def test_train_as_the_cpu_does(self):
-        self.write_tiny()
-        self.write_scan(size=16)
-        with np.load(self.folder / "scan.npz") as scan:
-            np.save(self.folder / "probe.npy", scan["probe"])
-        job = ["train", "--architecture", "tiny.json", "--probe", "probe.npy", "--probe-jitter", "1,0,0.1", "--patterns", 10,
-               "--batch", 4, "--epochs", 2, "--held-out", 70, "--output", "w.h5", "--json"]
-        found = [json.loads(self.succeed(*job, "--device", device).stdout) for device in ["cpu", "cuda"]]
-        self.assertEqual(found[1]["patterns"], 20)
-        self.assertAlmostEqual(found[1]["loss"] / found[0]["loss"], 1, delta=1e-5)
-        for name, expected in found[0]["held_out"]["loss"].items():
-            self.assertAlmostEqual(found[1]["held_out"]["loss"][name] / expected, 1, delta=1e-5)
-        self.assertLess(found[1]["simulated_seconds"], found[1]["seconds"])
 
 
 class Resuming(OnTwin):

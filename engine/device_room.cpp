@@ -1,0 +1,24 @@
+#include "engine/device_room.h"
+
+namespace ptynet {
+
+std::int64_t step_reserve(std::int64_t batch, std::int64_t height, std::int64_t width) {
+  constexpr std::int64_t kBytesPerPixel = 4600;
+  return kBytesPerPixel * batch * height * width;
+}
+
+bool fits_beside(Context& context, std::int64_t reserve, const std::function<void()>& allocate) {
+  if (context.device().kind == DeviceKind::kCpu) {
+    allocate();
+    return true;
+  }
+  try {
+    const Array reserved = context.allocate({reserve}, DType::kU8);
+    allocate();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+}  // namespace ptynet
