@@ -160,7 +160,7 @@ class Jobs(OnTwin):
         self.assertEqual(self.train(*job, "--resume", "state.h5")["loss"], whole["loss"])
         self.assertEqual((self.folder / "w.h5").read_bytes(), weights)
 
-    def test_training_by_the_clock_counts_every_step(self):
+    def test_training_by_the_clock_is_a_run_of_as_many_steps(self):
         self.write_tiny()
         self.write_scan(size=16)
         self.write_probe()
