@@ -175,7 +175,11 @@ void CanvasSession::start() {
   next_ = 1 - next_;
 }
 
-std::vector<StepTime> CanvasSession::profile() { return slots_[next_]->replay->profile(); }
+std::vector<StepTime> CanvasSession::profile() {
+  std::vector<StepTime> steps = slots_[next_]->replay->profile();
+  clear();
+  return steps;
+}
 
 std::size_t CanvasSession::arena_bytes() const {
   std::size_t bytes = 0;

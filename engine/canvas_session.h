@@ -52,7 +52,8 @@ class CanvasSession {
   // Removes all patches.
   void clear();
 
-  // Seconds of each step between the frames' arrival and the canvas.
+  // Seconds of each step between the frames' arrival and the canvas. Removes all patches, since
+  // the last batch was added many times.
   std::vector<StepTime> profile();
   std::size_t arena_bytes() const;
 

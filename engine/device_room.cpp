@@ -12,13 +12,15 @@ bool fits_beside(Context& context, std::int64_t reserve, const std::function<voi
     allocate();
     return true;
   }
+  bool fits = false;
   try {
     const Array reserved = context.allocate({reserve}, DType::kU8);
     allocate();
-    return true;
-  } catch (const Error&) {
-    return false;
+    fits = true;
+  } catch (const Error&) {  // there is no room
   }
+  context.backend().release_unused();  // libraries take theirs from the device itself
+  return fits;
 }
 
 }  // namespace ptynet

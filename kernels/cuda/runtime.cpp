@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <algorithm>
+#include <exception>
 #include <limits>
 
 #include "kernels/cuda/cuda_status.h"
@@ -148,22 +149,41 @@ void let_wait(Stream stream, const Mark& mark) {
         "cudaStreamWaitEvent");
 }
 
-Graph Graph::capture(Stream stream, const std::function<void()>& work) {
+namespace {
+
+// Empty where a thread that waited for the whole device has broken the capture off.
+std::shared_ptr<CUgraph_st> try_capture(Stream stream, const std::function<void()>& work) {
   // Other threads may allocate meanwhile: only this one is held to what a capture allows.
   check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
-  cudaGraph_t found = nullptr;
+  std::exception_ptr failure;
   try {
     work();
   } catch (...) {
-    cudaStreamEndCapture(stream, &found);
-    if (found != nullptr) cudaGraphDestroy(found);
-    throw;
+    failure = std::current_exception();
   }
-  check(cudaStreamEndCapture(stream, &found), "cudaStreamEndCapture");
-  const std::shared_ptr<void> graph(found,
-                                    [](void* g) { cudaGraphDestroy(static_cast<cudaGraph_t>(g)); });
+  cudaGraph_t found = nullptr;
+  const cudaError_t status = cudaStreamEndCapture(stream, &found);
+  std::shared_ptr<CUgraph_st> graph;
+  if (found != nullptr) graph = {found, [](cudaGraph_t g) { cudaGraphDestroy(g); }};
+  if (status == cudaErrorStreamCaptureInvalidated) {
+    cudaGetLastError();
+    return nullptr;
+  }
+  if (failure) std::rethrow_exception(failure);
+  check(status, "cudaStreamEndCapture");
+  return graph;
+}
+
+}  // namespace
+
+Graph Graph::capture(Stream stream, const std::function<void()>& work) {
+  // Another session that closes waits for the device, and so may the caller's own code.
+  constexpr int kTries = 20;
+  std::shared_ptr<CUgraph_st> graph;
+  for (int i = 0; i < kTries && !graph; ++i) graph = try_capture(stream, work);
+  if (!graph) check(cudaErrorStreamCaptureInvalidated, "a graph's capture");
   cudaGraphExec_t executable = nullptr;
-  check(cudaGraphInstantiate(&executable, found, 0), "cudaGraphInstantiate");
+  check(cudaGraphInstantiate(&executable, graph.get(), 0), "cudaGraphInstantiate");
   Graph out;
   out.executable_ = {executable,
                      [](void* g) { cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(g)); }};

@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kStackBytes = std::size_t{128} << 10;
 
-Fiber* entering = nullptr;  // the fiber that enter() begins
+thread_local Fiber* entering = nullptr;  // the fiber that enter() begins
 
 }  // namespace
 
@@ -147,6 +147,7 @@ void Fiber::enter() {
     } catch (...) {
       self.failure_ = std::current_exception();
     }
+    self.body_ = nullptr;
     self.ended_ = true;
     self.waiting_ = true;
     self.leave(false);

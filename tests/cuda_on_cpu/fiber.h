@@ -9,7 +9,7 @@
 
 namespace ptynet::cuda::twin {
 
-// One operating-system thread at a time resumes the fibers of a program.
+// The operating-system thread that made a fiber resumes it.
 class Fiber {
  public:
   Fiber();

@@ -7,9 +7,11 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <numeric>
 #include <optional>
 #include <random>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -130,7 +132,15 @@ struct Settings {
 };
 Settings settings;
 
-std::optional<std::vector<Captured>> capture;
+thread_local std::optional<std::vector<Captured>> capture;
+
+// The first so many of the calling thread's, kept from launch to launch: a fiber takes longer to
+// make than many a kernel to run.
+std::span<const std::unique_ptr<Thread>> threads_of_block(std::size_t count) {
+  thread_local std::vector<std::unique_ptr<Thread>> made;
+  while (made.size() < count) made.push_back(std::make_unique<Thread>());
+  return {made.data(), count};
+}
 
 class Launch;
 Launch* running = nullptr;
@@ -138,9 +148,9 @@ Launch* running = nullptr;
 class Launch {
  public:
   Launch(const LaunchShape& shape, const std::function<void()>& body)
-      : shape_(shape), body_(body), threads_(static_cast<std::size_t>(shape.threads)) {
-    for (auto& thread : threads_) thread = std::make_unique<Thread>();
-  }
+      : shape_(shape),
+        body_(body),
+        threads_(threads_of_block(static_cast<std::size_t>(shape.threads))) {}
 
   void run() {
     const auto [x, y, z] = shape_.blocks;
@@ -294,7 +304,7 @@ class Launch {
 
   const LaunchShape& shape_;
   const std::function<void()>& body_;
-  std::vector<std::unique_ptr<Thread>> threads_;
+  std::span<const std::unique_ptr<Thread>> threads_;
   std::map<const void*, GuardedMemory> shared_;
   std::size_t shared_bytes_ = 0;
   std::vector<WarpProducts> products_;  // of each warp
@@ -407,6 +417,8 @@ Counting::~Counting() { settings.counter.reset(); }
 const Counts& Counting::counts() const { return settings.counts; }
 
 void run(const char* name, const LaunchShape& shape, const std::function<void()>& body) {
+  static std::mutex device;  // does one launch at a time
+  const std::scoped_lock lock(device);
   try {
     expect_launchable(shape);
     Launch here(shape, body);

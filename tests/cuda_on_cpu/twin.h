@@ -24,7 +24,8 @@ struct Captured {
   std::size_t before = 0;
 };
 
-// From here on work is not done but kept, until end_capture() hands it out. One at a time.
+// From here on the calling thread's work is not done but kept, until end_capture() hands it out.
+// One at a time in a thread.
 void start_capture();
 std::vector<Captured> end_capture();
 // Entries of the capture under way; 0 without one.

@@ -146,6 +146,16 @@ TEST_CASE("a canvas session gives the bytes of a session and stitching, also in 
   CHECK(same(empty.count, Array::zeros(empty.count.shape(), DType::kU32)));
 }
 
+TEST_CASE("timing its steps leaves a canvas session empty") {
+  CanvasSession session = make_session();
+  push_all(session);
+  CHECK(session.profile().size() > 10);
+  const Canvas empty = session.canvas();
+  CHECK(same(empty.count, Array::zeros(empty.count.shape(), DType::kU32)));
+  push_all(session);
+  CHECK(same(session.canvas(), expected_canvas()));
+}
+
 TEST_CASE("a canvas session refuses what does not lie on the canvas, and adds nothing of it") {
   CanvasSession session = make_session();
   fill(session, 0, 3);

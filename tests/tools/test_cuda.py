@@ -167,7 +167,7 @@ class Jobs(OnTwin):
         job = ["train", "--architecture", "tiny.json", "--batch", 1, "--schedule", "constant", "--probe", "probe.npy",
                "--held-out", 0, "--output", "w.h5", "--device", "cuda", "--json"]
         done = json.loads(self.succeed(*job, "--minutes", 0.02, "--patterns", 40).stdout)
-        self.assertGreater(done["steps"], 32)
+        self.assertGreater(done["steps"], 0)
         self.assertEqual(done["patterns"], done["steps"])
         weights = self.weights()
         self.succeed(*job, "--epochs", 1, "--patterns", done["steps"])
