@@ -39,7 +39,8 @@ std::unique_ptr<Backend> make_backend(const ContextOptions& options) {
   try {
     return cuda_plugin().make_backend(options);
   } catch (const Error& error) {
-    fail_runtime("device ", to_string(options.device), ": ", error.what());
+    fail_runtime("device ", to_string(options.device), ": ", error.what(),
+                 kHasCpu ? "; or use --device cpu" : "");
   }
 }
 
@@ -77,7 +78,7 @@ Device best_device() {
   for (const DeviceReport& found : list_devices()) {
     if (found.usable && found.device.kind == DeviceKind::kCuda) return found.device;
   }
-  return {};
+  return {kHasCpu ? DeviceKind::kCpu : DeviceKind::kCuda, 0};
 }
 
 Device device_or_best(const std::optional<Device>& asked) { return asked ? *asked : best_device(); }

@@ -62,7 +62,8 @@ std::string backends_of_build();
 // in a build without.
 std::unique_ptr<Backend> make_host_backend(int threads);
 
-// The device that --device auto means: the first usable one, CUDA before the CPU.
+// The device that --device auto means: the first usable one, CUDA before the CPU. Where none is,
+// the one whose backend says why.
 Device best_device();
 // What was asked for, or else the best one; only then are devices looked for.
 Device device_or_best(const std::optional<Device>& asked);

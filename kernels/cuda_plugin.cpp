@@ -23,15 +23,13 @@ const CudaPlugin& load() {
   const auto found = cuda_plugin_path();
   if (!found) {
     fail_runtime("this build has no CUDA backend: ", kFileName,
-                 " is not beside the library; build ",
-                 "with -DPTYNET_CUDA=ON, or use --device cpu");
+                 " is not beside the library; build with -DPTYNET_CUDA=ON");
   }
   const std::filesystem::path& path = *found;
   // Never unloaded: a device's libraries do not bear it.
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
-    fail_runtime("the CUDA backend cannot be loaded: ", dlerror(),
-                 ": install what is missing, or use --device cpu");
+    fail_runtime("the CUDA backend cannot be loaded: ", dlerror(), ": install what is missing");
   }
   const auto entry = reinterpret_cast<CudaPluginEntry>(dlsym(library, kCudaPluginEntry));
   if (entry == nullptr) {

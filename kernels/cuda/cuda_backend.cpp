@@ -30,7 +30,7 @@ class CudaEvent final : public ptynet::Event {
 std::string why_unusable(const DeviceFacts& facts) {
   if (facts.capability >= kLeastCapability) return {};
   return text("its compute capability is ", facts.capability / 10, ".", facts.capability % 10,
-              ", the kernels need 8.0 (Ampere) or newer; use --device cpu");
+              ", the kernels need 8.0 (Ampere) or newer");
 }
 
 std::unique_ptr<Backend> make_backend(const ContextOptions& options) {

@@ -17,10 +17,9 @@ std::string version_text(int version) { return text(version / 1000, ".", version
 
 // The runtime's own words for both of these are "driver version is insufficient".
 [[noreturn]] void fail_without_driver(int driver) {
-  if (driver == 0) fail_runtime("no NVIDIA driver is loaded: install it, or use --device cpu");
+  if (driver == 0) fail_runtime("no NVIDIA driver is loaded: install it");
   fail_runtime("the NVIDIA driver supports CUDA ", version_text(driver), ", this build needs ",
-               version_text(CUDART_VERSION / 1000 * 1000),
-               ": update the driver, or use --device cpu");
+               version_text(CUDART_VERSION / 1000 * 1000), ": update the driver");
 }
 
 DeviceFacts facts_of(int index, int driver) {
@@ -55,7 +54,7 @@ std::vector<DeviceFacts> find_devices() {
   if (status == cudaErrorNoDevice) {
     fail_runtime(
         "the NVIDIA driver sees no CUDA device: check nvidia-smi and "
-        "CUDA_VISIBLE_DEVICES, or use --device cpu");
+        "CUDA_VISIBLE_DEVICES");
   }
   check(status, "cudaGetDeviceCount");
   std::vector<DeviceFacts> out;

@@ -76,7 +76,7 @@ class Devices(OnTwin):
                 self.fail_with(1, words, *self.bench("--device", "cuda"))
 
     def test_a_device_that_is_not_there(self):
-        self.fail_with(1, "there is no cuda:7: this machine has 1 CUDA device, cuda:0",
+        self.fail_with(1, "there is no cuda:7: this machine has 1 CUDA device, cuda:0; or use --device cpu",
                        *self.bench("--device", "cuda:7"))
 
     def test_a_full_device(self):
@@ -183,7 +183,7 @@ class Drivers(CommandLine):
 
     def test_what_is_said_of_drivers(self):
         self.write_tiny()
-        for driver, words in [("0", "no NVIDIA driver is loaded: install it, or use --device cpu"),
+        for driver, words in [("0", "no NVIDIA driver is loaded: install it"),
                               ("11080", "the NVIDIA driver supports CUDA 11.8, this build needs 1"),
                               ("99000", "the NVIDIA driver sees no CUDA device: check nvidia-smi")]:
             with self.subTest(words), mock.patch.dict(os.environ, {"LD_LIBRARY_PATH": STUB_DRIVER,
