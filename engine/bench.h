@@ -39,6 +39,7 @@ struct LayerTime {
 };
 
 struct BenchReport {
+  double open_s = 0;  // of making a session or trainer, and of its first call
   std::int64_t calls = 0;
   int threads = 0;
   // Of a call, nearest rank, seconds. On the way to a canvas calls return before they are done:
@@ -53,6 +54,7 @@ struct BenchReport {
   std::optional<double> peak_gflops;
   std::optional<double> peak_share;
   double peak_memory_mb = 0;  // of the process when the calls were done, 1e6 bytes
+  double held_mb = 0;         // of the device then: arrays, plans, workspaces, 1e6 bytes
   double arena_mb = 0;        // intermediates of a call, 1e6 bytes
   std::vector<LayerTime> layers;
   // The ways to compute each convolution, or pair of them, and their times, where the device has

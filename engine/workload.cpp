@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "engine/canvas_session.h"
+#include "engine/choice_cache.h"
 #include "engine/trainer.h"
 #include "kernels/random.h"
 
@@ -63,13 +65,15 @@ class Finetuning final : public Workload {
   Finetuning(const Architecture& architecture, const StateDict& state,
              const SessionOptions& options, const Array& frames)
       : trainer_(architecture, state, trainer_options(options)), batch_{frames, {}, {}, {}} {
-    const std::int64_t n = frames.shape()[0];
-    std::vector<std::int64_t> indices;  // the same frames for every step
-    for (std::int64_t i = 0; i < n * steps_per_call(); ++i) {
-      indices.push_back(i % n);
-      order_.push_back(i);
+    const Shape& batch = frames.shape();
+    // The same frames for every step, each time in memory of their own, as a scan has them.
+    Array scan = Array::host({batch[0] * steps_per_call(), batch[1], batch[2]}, DType::kF32);
+    for (std::int64_t step = 0; step < steps_per_call(); ++step) {
+      std::memcpy(scan.slice(step * batch[0], batch[0]).data(), frames.data(), frames.bytes());
     }
-    trainer_.keep({frames, indices, {}, {}});
+    order_.resize(static_cast<std::size_t>(scan.shape()[0]));
+    std::iota(order_.begin(), order_.end(), std::int64_t{0});
+    trainer_.keep({scan, order_, {}, {}});
   }
   void call() override {
     const std::int64_t steps = steps_per_call();
@@ -150,7 +154,9 @@ class OnDevice final : public Workload {
         frames_(on_device(context(), frames)),
         amplitude_(context().allocate(frames.shape(), DType::kF32)),
         phase_(context().allocate(frames.shape(), DType::kF32)),
-        replay_(context(), [this] { predictor_.predict(frames_, amplitude_, phase_); }) {}
+        replay_(context(), [this] { predictor_.predict(frames_, amplitude_, phase_); }) {
+    save_choices(choice_file(), context().backend());
+  }
   void call() override {
     replay_.run();
     context().backend().synchronize();

@@ -179,6 +179,7 @@ class Backend {
 
   // Gives memory of the pool that nobody uses back to the device.
   virtual void release_unused() = 0;
+  virtual std::size_t bytes_held() const = 0;  // of the pool, used and unused
 
   // Goes through `work` as record() will, asking the allocator for the same memory in the same
   // order. What it leaves in its outputs is not defined (a device may do the work, to warm up), but

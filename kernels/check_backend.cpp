@@ -77,6 +77,7 @@ class CheckBackend final : public Backend {
   std::string description() const override { return tested_->description(); }
   Array staging(const Shape& shape, DType type) override { return tested_->staging(shape, type); }
   ConvChoices* choices() override { return tested_->choices(); }
+  std::size_t bytes_held() const override { return tested_->bytes_held(); }
   void release_unused() override {
     tested_->release_unused();
     oracle_->release_unused();

@@ -53,6 +53,7 @@ Report report_of(const Architecture& architecture, const BenchOptions& bench,
   r["batch"] = session.batch;
   r["height"] = session.height;
   r["width"] = session.width;
+  r["open_s"] = b.open_s;
   r["calls"] = b.calls;
   r["latency_ms"] = {{"p50", b.p50_s * 1e3},
                      {"p90", b.p90_s * 1e3},
@@ -64,6 +65,7 @@ Report report_of(const Architecture& architecture, const BenchOptions& bench,
   if (b.peak_gflops) r["peak_gflops"] = *b.peak_gflops;
   if (b.peak_share) r["peak_share"] = *b.peak_share;
   r["peak_memory_mb"] = b.peak_memory_mb;
+  r["held_mb"] = b.held_mb;
   r["arena_mb"] = b.arena_mb;
   return r;
 }

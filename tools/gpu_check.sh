@@ -13,8 +13,9 @@
 #   rehearse     what can be tried without a GPU: that programs, libraries and files are found
 #
 # The folder (default: this script's) is check/ of an unpacked archive, or a build folder. Everything goes to
-# PART.txt in $RESULTS (default: folder/results), of which stdout has the ends of long outputs. Status 1
-# when a step failed, ran out of time or could not be done.
+# PART.txt in $RESULTS (default: folder/results), of which stdout has the ends of long outputs; the choices that
+# were timed stay there too. A part that is killed leaves the output of its last step in PART.step. Status 1 when
+# a step failed, ran out of time or could not be done. Shorter: PART_SECONDS, BASELINE_MINUTES, SOAK_SECONDS.
 set -uo pipefail
 
 part="${1:-}"
@@ -22,9 +23,12 @@ here="$(cd "$(dirname "$0")" && pwd)"
 folder="$(cd "${2:-$here}" && pwd)" || exit 2
 results="${RESULTS:-$folder/results}"
 work="$(mktemp -d)" || exit 1
-trap 'rm -rf "$work"' EXIT
+output="$results/$part.step" # of the last step
+trap 'rm -rf "$work" "$output"' EXIT
+export PTYNET_CACHE="${PTYNET_CACHE:-$results}"
+export PTYNET_REQUIRE_CUDA=1 # tests that find no device fail
 
-readonly PART_SECONDS=460
+readonly PART_SECONDS="${PART_SECONDS:-460}" BASELINE_MINUTES="${BASELINE_MINUTES:-6}" SOAK_SECONDS="${SOAK_SECONDS:-300}"
 readonly LINES_SHOWN=25
 readonly MOST_GROWTH_MIB=64
 # Of the soak; the tests have no time for as much.
@@ -35,6 +39,12 @@ summary=()
 # To stdout and to the report.
 say() { printf '%s\n' "$@" | tee -a "$report"; }
 
+# At once, and again at the end.
+note() {
+  say "$*"
+  summary+=("$*")
+}
+
 loud() {
   say "" "*** $*" ""
   summary+=("*** $*")
@@ -43,22 +53,28 @@ loud() {
 
 # step NAME SECONDS COMMAND...: runs it for so long at most, and no longer than the part has left.
 step() {
-  local name="$1" limit="$2" left=$((PART_SECONDS - SECONDS)) begin=$SECONDS code
+  local name="$1" limit="$2" left=$((PART_SECONDS - SECONDS)) begin=$SECONDS code skipped
   shift 2
   if [ "$left" -lt 5 ]; then
     loud "$name: left out, no time left"
     return 1
   fi
   say "=== $name"
-  timeout -k 5 $((limit < left ? limit : left)) "$@" >"$work/output" 2>&1
+  timeout -k 5 $((limit < left ? limit : left)) "$@" >"$output" 2>&1
   code=$?
-  cat "$work/output" >>"$report"
-  tail -n "$LINES_SHOWN" "$work/output"
+  cat "$output" >>"$report"
+  tail -n "$LINES_SHOWN" "$output"
   case $code in
-    0) summary+=("ok, $((SECONDS - begin)) s: $name") ;;
+    0) note "ok, $((SECONDS - begin)) s: $name" ;;
+    77) # the tests' code for cases that this build or device cannot run
+      skipped="$(grep SKIPPED "$output")"
+      note "ok, $((SECONDS - begin)) s: $name; SKIPPED: $(wc -l <<<"$skipped")"
+      say "$skipped"
+      code=0
+      ;;
     124 | 137) loud "$name: stopped after $((SECONDS - begin)) s, not finished" ;;
     *)
-      grep -m 5 FAILED "$work/output"
+      grep -m 5 FAILED "$output"
       loud "$name: FAILED with status $code"
       ;;
   esac
@@ -133,7 +149,8 @@ reconstruct() { # DEVICE OUTPUT SECONDS
 correctness() {
   expect cuda_on_gpu && step "the kernels' cases" 200 "$found"
   if found="$(find_file test_cuda_session)"; then
-    step "the five networks and sessions" 200 env PTYNET_REQUIRE_CUDA=1 "$found"
+    step "sessions and trainers" 100 "$found" "~[slow]"
+    step "the five networks, and more that takes long" 250 "$found" "[slow]~[soak]"
   fi
   has_backend || return
   reconstruct cuda "$work/cuda" 60 || return
@@ -152,7 +169,7 @@ sanitize() {
   expect cuda_on_gpu || return
   for tool in memcheck racecheck synccheck initcheck; do
     step "$tool" 200 "$sanitizer" --tool "$tool" --error-exitcode 9 "$found"
-    if grep -qiE 'device not supported|not supported on this|unable to (launch|attach)' "$work/output"; then
+    if grep -qiE 'device not supported|not supported on this|unable to (launch|attach)' "$output"; then
       loud "compute-sanitizer is REFUSED by this machine: nothing was sanitized"
       return
     fi
@@ -170,12 +187,10 @@ kernel_times() {
 
 speed() {
   local network batch precision
-  if expect bench_cuda_conv; then
-    step "times of the convolutions" 240 "$found"
-    say "$(kernel_times "$work/output")"
-  fi
   has_backend || return
+  # open_s of the first two: without and with choices.
   for network in ptynet-s ptynet-b; do
+    times_of "$network" fp16 1 patches
     times_of "$network" fp16 1 patches --layers
     times_of "$network" fp16 1024 device --layers
     times_of "$network" fp16 1024 canvas
@@ -185,6 +200,10 @@ speed() {
     times_of ptynet-s "$precision" 256 device
   done
   for batch in 16 64 256; do times_of ptynet-s fp16 "$batch" device; done
+  if expect bench_cuda_conv; then
+    step "times of the convolutions" 240 "$found"
+    say "$(kernel_times "$output")"
+  fi
 }
 
 # The first run of each network and precision also times the ways to compute each convolution.
@@ -205,21 +224,22 @@ learn() {
 times_of() { # NETWORK PRECISION BATCH PATH [OPTION...]
   local network="$1" precision="$2" batch="$3" path="$4"
   shift 4
-  step "$network, $precision, batch $batch, $path" 60 "$ptynet" bench --architecture "$network" --precision "$precision" \
+  step "$network, $precision, batch $batch, $path" 150 "$ptynet" bench --architecture "$network" --precision "$precision" \
     --batch "$batch" --path "$path" --frame-type u16 --device cuda --seconds 2 --no-peak "$@"
 }
 
 baseline() {
   expect torch_cuda.py || return
-  step "PyTorch" "$PART_SECONDS" python3 "$found" --minutes 6 --output "$results/torch.json"
+  step "PyTorch" "$PART_SECONDS" python3 "$found" --minutes "$BASELINE_MINUTES" --output "$results/torch.json"
 }
 
 memory_used() { nvidia-smi --query-gpu=memory.used --format=csv,noheader,nounits | head -1; }
 
-# The least MiB in use in one quarter (1 to 4) of the samples: what stays between two sessions.
+# The least MiB in use in one quarter (1 to 4) of the samples, but for the last, when the program may have ended:
+# what stays between two sessions.
 least_memory() { # QUARTER
   local count
-  count="$(wc -l <"$work/memory")"
+  count=$(($(wc -l <"$work/memory") - 3))
   sed -n "$((($1 - 1) * count / 4 + 1)),$(($1 * count / 4))p" "$work/memory" | sort -n | head -1
 }
 
@@ -229,11 +249,11 @@ random_sessions() {
   expect test_cuda_session || return
   while memory_used; do sleep "$SAMPLE_SECONDS"; done >"$work/memory" &
   sampler=$!
-  step "sessions of random shapes" 330 env PTYNET_REQUIRE_CUDA=1 PTYNET_SOAK_SECONDS=300 "$found" "[soak]"
+  step "sessions of random shapes" $((SOAK_SECONDS + 30)) env PTYNET_SOAK_SECONDS="$SOAK_SECONDS" "$found" "[soak]"
   kill "$sampler"
   wait "$sampler" 2>/dev/null
   early="$(least_memory 2)" late="$(least_memory 4)"
-  summary+=("least memory of the device in use, early and late: ${early:=none}, ${late:=none} MiB")
+  note "least memory of the device in use, early and late: ${early:=none}, ${late:=none} MiB"
   if ! [ "$late" -le $((early + MOST_GROWTH_MIB)) ]; then
     loud "sessions of random shapes leave memory behind: $early MiB early, $late MiB late"
   fi
@@ -252,7 +272,7 @@ soak() {
       return
     fi
   done
-  summary+=("$((runs + 1)) runs of one job, all with the same pictures")
+  note "$((runs + 1)) runs of one job, all with the same pictures"
 }
 
 rehearse() {
@@ -260,12 +280,14 @@ rehearse() {
   for name in cuda_on_gpu bench_cuda_conv test_cuda_session ptynet ../lib/libptynet_cuda.so; do
     expect "$name" || continue
     step "libraries of $name" 10 ldd "$found"
-    ! grep 'not found' "$work/output" || loud "$name: the loader finds not all of its libraries"
+    ! grep 'not found' "$output" || loud "$name: the loader finds not all of its libraries"
   done
   expect torch_cuda.py && step "torch_cuda.py reads" 60 python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' "$found"
+  [ -e "${PTYNET_REFERENCE:-}/torch_reference.py" ] ||
+    note "baseline would be left out: PTYNET_REFERENCE names no folder with torch_reference.py"
   expect ptynet || return
   ptynet="$found"
-  step "devices" 30 "$ptynet" info --devices && cp "$work/output" "$work/devices"
+  step "devices" 30 "$ptynet" info --devices && cp "$output" "$work/devices"
   can_use cpu && reconstruct cpu "$work/cpu" 120
 }
 
@@ -286,7 +308,7 @@ main() {
 case "$part" in
   correctness | sanitize | speed | learn | baseline | soak | rehearse) ;;
   *)
-    sed -n '2,17s/^# \{0,1\}//p' "$0"
+    sed -n '2,18s/^# \{0,1\}//p' "$0"
     exit 2
     ;;
 esac

@@ -43,6 +43,7 @@ class CudaBackend final : public Backend {
   void set_allocator(Allocator* allocator) override;
   Array staging(const Shape& shape, DType type) override;
   void release_unused() override;
+  std::size_t bytes_held() const override { return pool_.bytes_held(); }
   void rehearse(const std::function<void()>& work) override;
   std::unique_ptr<Replay> record(const std::function<void()>& work) override;
   void beside(const std::function<void()>& work) override;

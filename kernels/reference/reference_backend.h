@@ -58,6 +58,7 @@ class ReferenceBackend final : public Backend {
   }
 
   void release_unused() override { pool_.trim(); }
+  std::size_t bytes_held() const override { return pool_.bytes_held(); }
   void rehearse(const std::function<void()>& work) override;
   std::unique_ptr<Replay> record(const std::function<void()>& work) override;
   void synchronize() override {}

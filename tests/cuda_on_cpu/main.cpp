@@ -125,6 +125,7 @@ int without_device() { return 0; }
 #endif
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, BUFSIZ);  // for what reads it when this is killed
   if (const int status = without_device(); status != 0) return status;
   const std::vector<std::string_view> arguments(argv + 1, argv + argc);
   std::span<const std::string_view> words = arguments;

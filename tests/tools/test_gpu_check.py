@@ -73,6 +73,23 @@ class GpuCheck(unittest.TestCase):
         self.assertIn("9 cases, 0 failed", report)
         self.assertIn("the demo on cuda", report)
 
+    def test_cases_that_this_device_cannot_run_are_named_and_no_failure(self):
+        self.write("build/bin/ptynet", f'[ "$1" != info ] || {DEVICES}')
+        self.write("build/bin/test_cuda_session", "echo SKIPPED: memory of a GPU; exit 77")
+        status, out, report = self.run_part("correctness")
+        self.assertEqual(status, 0, out)
+        self.assertRegex(report, r"(?m)^ok, \d+ s: sessions and trainers; SKIPPED: 1\nSKIPPED: memory of a GPU$")
+
+    def test_a_part_that_is_killed_leaves_what_it_had(self):
+        self.write("build/bin/cuda_on_gpu", "echo so far; kill -9 $(ps -o ppid= $PPID); sleep 1")
+        status, _, report = self.run_part("correctness")
+        self.assertEqual(status, -9)
+        self.assertIn("=== the kernels' cases", report)
+        self.assertEqual((self.folder / "results/correctness.step").read_text(), "so far\n")
+
+    def test_less_time(self):
+        self.assertIn("left out, no time left", self.run_part("correctness", PART_SECONDS="4")[1])
+
     def test_a_sanitizer_that_is_refused_or_finds_something(self):
         self.assertEqual(self.run_part("sanitize")[0], 0)
         self.write("path/compute-sanitizer", "echo Error: Device not supported; exit 1")
