@@ -123,7 +123,7 @@ draw_leaves_kernel(Drawing drawing) {
     barrier();
     bool any = false;
     PTYNET_UNROLL
-    for (int p = 0; p < kTilePixels; ++p) any = any || open[p];
+    for (const bool pixel : open) any = any || pixel;
     for (int i = 0; i < found && any; ++i) {
       const LeafTest other = shelf.take(i);
       any = false;
