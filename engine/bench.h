@@ -54,7 +54,7 @@ struct BenchReport {
   std::optional<double> peak_gflops;
   std::optional<double> peak_share;
   double peak_memory_mb = 0;  // of the process when the calls were done, 1e6 bytes
-  double held_mb = 0;         // of the device then: arrays, plans, workspaces, 1e6 bytes
+  double held_mb = 0;         // of the pool then, on a GPU all but the context, 1e6 bytes
   double arena_mb = 0;        // intermediates of a call, 1e6 bytes
   std::vector<LayerTime> layers;
   // The ways to compute each convolution, or pair of them, and their times, where the device has

@@ -431,6 +431,8 @@ class Bench(CommandLine):
         self.assertAlmostEqual(report["peak_share"], report["gflops"] / report["peak_gflops"])
         self.assertGreaterEqual(report["calls"], 20)
         self.assertGreater(report["peak_memory_mb"], 1)
+        self.assertGreaterEqual(report["held_mb"], report["arena_mb"])
+        self.assertGreater(report["open_s"], 0)
         self.assertGreater(report["frames_per_second"], 0)
         self.assertAlmostEqual(sum(layer["share"] for layer in report["layers"]), 1)
         self.assertEqual([l["layer"] for l in report["layers"] if l["layer"]], ["first", "last"])
