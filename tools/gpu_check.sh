@@ -24,7 +24,7 @@ folder="$(cd "${2:-$here}" && pwd)" || exit 2
 results="${RESULTS:-$folder/results}"
 work="$(mktemp -d)" || exit 1
 output="$results/$part.step" # of the last step
-trap 'rm -rf "$work" "$output"' EXIT
+trap 'rm -rf "$work"' EXIT
 export PTYNET_CACHE="${PTYNET_CACHE:-$results}"
 export PTYNET_REQUIRE_CUDA=1 # tests that find no device fail
 
@@ -301,6 +301,7 @@ main() {
     say "${gpu:-no GPU asked for}"
     "$part"
   fi
+  rm -f "$output"
   say "" "--- $part, $SECONDS s, full output in $report" "${summary[@]}"
   return "$status"
 }

@@ -81,11 +81,16 @@ class GpuCheck(unittest.TestCase):
         self.assertRegex(report, r"(?m)^ok, \d+ s: sessions and trainers; SKIPPED: 1\nSKIPPED: memory of a GPU$")
 
     def test_a_part_that_is_killed_leaves_what_it_had(self):
-        self.write("build/bin/cuda_on_gpu", "echo so far; kill -9 $(ps -o ppid= $PPID); sleep 1")
-        status, _, report = self.run_part("correctness")
-        self.assertEqual(status, -9)
-        self.assertIn("=== the kernels' cases", report)
-        self.assertEqual((self.folder / "results/correctness.step").read_text(), "so far\n")
+        for number in [9, 15]:
+            with self.subTest(number):
+                self.write("build/bin/cuda_on_gpu", f"echo so far; kill -{number} $(ps -o ppid= $PPID); sleep 1")
+                status, _, report = self.run_part("correctness")
+                self.assertEqual(status, -number)
+                self.assertIn("=== the kernels' cases", report)
+                self.assertEqual((self.folder / "results/correctness.step").read_text(), "so far\n")
+        self.write("build/bin/cuda_on_gpu", "echo done")
+        self.run_part("correctness")
+        self.assertFalse((self.folder / "results/correctness.step").exists())
 
     def test_less_time(self):
         self.assertIn("left out, no time left", self.run_part("correctness", PART_SECONDS="4")[1])
